@@ -1,0 +1,125 @@
+package tee
+
+import (
+	"context"
+	"crypto/sha512"
+	"crypto/x509"
+	"encoding/binary"
+	"time"
+)
+
+// MaxEvidence is the largest evidence, in bytes, that any verifier parses.
+const MaxEvidence = 64 << 10
+
+// Evidence is what an attester produced (RFC 9334 section 8.1): bytes in the
+// format of the named TEE. Nothing in it is true until a [Verifier] said so.
+type Evidence struct {
+	Kind Kind   `json:"tee"`
+	Data []byte `json:"data"`
+	// Certificates are DER certificates that the attester sent along for the
+	// verifier's convenience (a VCEK, the software TEE's platform certificate).
+	// They are as untrusted as Data.
+	Certificates [][]byte `json:"certificates,omitempty"`
+}
+
+// Endorsements is what vouches for the attester's platform (RFC 9334 section
+// 8.2): certificates, revocation lists and vendor collateral. All of it is
+// untrusted input that the verifier checks against its roots.
+type Endorsements struct {
+	Certificates [][]byte          // DER certificates, any order
+	CRLs         [][]byte          // DER certificate revocation lists
+	Collateral   map[string][]byte // vendor documents by name, exact bytes
+}
+
+// Roots are the trust anchors of one TEE. Nil means the vendor's roots that
+// are embedded in the verifier; the software TEE embeds none, so nil refuses
+// there.
+type Roots []*x509.Certificate
+
+// Input is everything beside the evidence that a verdict depends on. The same
+// evidence and input give the same verdict for ever.
+type Input struct {
+	Endorsements Endorsements
+	Roots        Roots
+	// At is the time at which certificates and lists must be valid. It is the
+	// caller's clock, never one inside the evidence. The zero time refuses.
+	At time.Time
+}
+
+// Verifier checks the evidence of one TEE: format, signatures, chains and
+// internal bindings. Implementations are pure: no I/O, no clock. They are safe
+// for concurrent use.
+type Verifier interface {
+	// Kind is the TEE that it verifies.
+	Kind() Kind
+	// Detect reports whether data has the outer shape of this TEE's evidence.
+	// It is cheap and proves nothing.
+	Detect(data []byte) bool
+	// Verify returns what the evidence proves. The error is a *VerifyError that
+	// lists every check that failed; then the claims are zero.
+	Verify(ev Evidence, in Input) (Claims, []Finding, error)
+}
+
+// Attester produces evidence inside a TEE.
+type Attester interface {
+	// Kind is the TEE that this process runs in.
+	Kind() Kind
+	// Evidence asks the TEE for evidence that carries reportData.
+	Evidence(ctx context.Context, reportData [64]byte) (Evidence, error)
+}
+
+// Sealer derives sealing keys inside a TEE: the same code on the same platform
+// gets the same key again, nobody else does.
+type Sealer interface {
+	// SealingKey returns the 32-byte key for the policy and context. It refuses
+	// (CodeSealPolicy) a policy that the caller's own identity does not meet.
+	SealingKey(ctx context.Context, policy SealPolicy, context []byte) ([]byte, error)
+}
+
+// SealPolicy says which code may derive a sealing key again. The zero value is
+// refused; use [SealToMeasurement] or [SealToSigner].
+type SealPolicy struct {
+	// To is "measurement" or "signer".
+	To string
+	// SVN is the security version, at most the caller's own, that the key is
+	// bound to when To is "signer": code of the same signer and product with
+	// this SVN or a higher one derives the same key.
+	SVN uint32
+}
+
+// SealToMeasurement binds a sealing key to exactly this code.
+func SealToMeasurement() SealPolicy { return SealPolicy{To: "measurement"} }
+
+// SealToSigner binds a sealing key to the signer and product of this code, at
+// security version svn or higher.
+func SealToSigner(svn uint32) SealPolicy { return SealPolicy{To: "signer", SVN: svn} }
+
+// Counters are monotonic counters of the platform, each with a 32-byte digest
+// of the state that it stands for, so that a value names one state only.
+type Counters interface {
+	// ReadCounter returns the counter's value and digest; a counter that was
+	// never advanced has value 0 and a zero digest.
+	ReadCounter(ctx context.Context, name string) (value uint64, digest [32]byte, err error)
+	// AdvanceCounter moves the counter from the value from to from+1 and stores
+	// digest with it, durably, before it returns. It refuses (CodeCounter) when
+	// the counter does not stand at from.
+	AdvanceCounter(ctx context.Context, name string, from uint64, digest [32]byte) error
+}
+
+// Bind returns the report data that ties fields to evidence: SHA-512 over the
+// context and every field, each preceded by its length as 8 bytes big endian,
+// so that no two different lists of fields collide.
+func Bind(context string, fields ...[]byte) [64]byte {
+	h := sha512.New()
+	var n [8]byte
+	write := func(b []byte) {
+		binary.BigEndian.PutUint64(n[:], uint64(len(b)))
+		h.Write(n[:])
+		h.Write(b)
+	}
+	write([]byte(context))
+	for _, f := range fields {
+		write(f)
+	}
+	return [64]byte(h.Sum(nil))
+}
