@@ -32,10 +32,11 @@ import (
 
 // Bounds of a launch document. A document beyond them is refused.
 const (
-	MaxDocument = 64 << 10 // encoded bytes
-	MaxItems    = 128      // entries of any list
-	MaxString   = 4096     // bytes of any string
-	MaxMemory   = 1 << 20  // MiB
+	MaxDocument = 64 << 10  // encoded bytes
+	MaxItems    = 128       // entries of any list
+	MaxString   = 4096      // bytes of any string
+	MaxMemory   = 1 << 20   // MiB
+	MaxImage    = 256 << 20 // bytes of an image
 	version     = 1
 )
 

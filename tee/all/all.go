@@ -1,0 +1,19 @@
+// Package all lists the TEEs that are compiled in. The list is written out, so
+// that what a binary believes can be read in one place; nothing registers
+// itself.
+//
+// It protects against a verifier that slips in unseen. It does not decide which
+// of them a relying party accepts: that is the appraisal policy's.
+package all
+
+import (
+	"github.com/cloister-cc/cloister/tee"
+	"github.com/cloister-cc/cloister/tee/snp"
+	"github.com/cloister-cc/cloister/tee/software"
+)
+
+// Verifiers returns a new verifier for each TEE, hardware first. Each is safe
+// for concurrent use and remembers certificates, so keep the list.
+func Verifiers() []tee.Verifier {
+	return []tee.Verifier{snp.New(), software.New()}
+}
