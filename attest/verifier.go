@@ -1,0 +1,239 @@
+package attest
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/cloister-cc/cloister/tee"
+)
+
+// Bounds on the certificates that travel with evidence. The attester chooses
+// them, so they are checked before any verifier sees them.
+const (
+	MaxCertificates = 16       // certificates beside one evidence
+	MaxCertificate  = 16 << 10 // bytes of one of them
+)
+
+// Binding says what the report data of the evidence must be. The zero value is
+// refused; use [BindTo] or, knowing its hazard, [WithoutFreshness].
+type Binding struct {
+	mode bindingMode
+	want [64]byte
+}
+
+type bindingMode uint8
+
+const (
+	bindNothingSaid bindingMode = iota
+	bindExact
+	bindUnchecked
+)
+
+// BindTo requires exactly this report data, usually the result of [tee.Bind]
+// over a fresh nonce and the key that the evidence is to vouch for.
+func BindTo(reportData [64]byte) Binding { return Binding{mode: bindExact, want: reportData} }
+
+// WithoutFreshness accepts any report data. Hazard: the evidence may be a
+// recording, and may come from somebody else than the peer at hand. It is for
+// looking at evidence, never for handing over a secret; the result carries the
+// finding [FindingBindingUnchecked].
+func WithoutFreshness() Binding { return Binding{mode: bindUnchecked} }
+
+// Verified is what a [Verifier] proved. It says nothing about whether that is
+// acceptable: give it to an [Appraiser].
+type Verified struct {
+	Claims   tee.Claims
+	Findings []tee.Finding
+	// EvidenceDigest and EndorsementsDigest name the inputs of the verdict, see
+	// [DigestEvidence] and [DigestEndorsements].
+	EvidenceDigest     [32]byte
+	EndorsementsDigest [32]byte
+	// At is the time that certificates and lists were checked at.
+	At time.Time
+}
+
+// Verifier verifies the evidence of several TEEs. It is immutable and safe for
+// concurrent use. The zero value knows no TEE and refuses everything.
+type Verifier struct {
+	byKind map[tee.Kind]tee.Verifier
+	order  []tee.Verifier
+}
+
+// NewVerifier returns a verifier for the TEEs of vs. Unlabelled evidence is
+// offered to them in this order; of two for the same kind the first counts.
+func NewVerifier(vs ...tee.Verifier) *Verifier {
+	v := &Verifier{byKind: make(map[tee.Kind]tee.Verifier, len(vs))}
+	for _, t := range vs {
+		if _, taken := v.byKind[t.Kind()]; !taken {
+			v.byKind[t.Kind()] = t
+			v.order = append(v.order, t)
+		}
+	}
+	return v
+}
+
+// Kinds returns the TEEs that v can verify, in order.
+func (v *Verifier) Kinds() []tee.Kind {
+	if v == nil {
+		return nil
+	}
+	kinds := make([]tee.Kind, len(v.order))
+	for i, t := range v.order {
+		kinds[i] = t.Kind()
+	}
+	return kinds
+}
+
+// Verify proves the claims of ev at the time in.At and that its report data is
+// the wanted one. An empty ev.Kind is detected from the bytes. The error is a
+// [*tee.VerifyError] and lists every check that failed.
+func (v *Verifier) Verify(ev tee.Evidence, in tee.Input, want Binding) (*Verified, error) {
+	if want.mode == bindNothingSaid {
+		return nil, tee.Refuse(ev.Kind, tee.CodeBinding, "report_data", "a binding to compare with", "none",
+			"say which report data the evidence must carry")
+	}
+	if err := bounded(ev); err != nil {
+		return nil, err
+	}
+	if in.At.IsZero() {
+		return nil, tee.Refuse(ev.Kind, tee.CodeTime, "at", "a time to verify at", "none", "pass the current time")
+	}
+	t, err := v.pick(ev)
+	if err != nil {
+		return nil, err
+	}
+	ev.Kind = t.Kind()
+	claims, findings, err := t.Verify(ev, in)
+	if err != nil {
+		return nil, err
+	}
+	if claims.TEE != ev.Kind {
+		return nil, tee.Refuse(ev.Kind, tee.CodeUnsupported, "tee", string(ev.Kind), string(claims.TEE), "defect of the verifier: report it")
+	}
+	findings, err = want.check(claims, findings)
+	if err != nil {
+		return nil, err
+	}
+	return &Verified{
+		Claims: claims, Findings: findings, At: in.At,
+		EvidenceDigest: DigestEvidence(ev), EndorsementsDigest: DigestEndorsements(in),
+	}, nil
+}
+
+// pick returns the verifier for the evidence's kind, detecting it if need be.
+func (v *Verifier) pick(ev tee.Evidence) (tee.Verifier, error) {
+	if v == nil {
+		v = &Verifier{}
+	}
+	if ev.Kind != "" {
+		if t, ok := v.byKind[ev.Kind]; ok {
+			return t, nil
+		}
+		return nil, tee.Refuse(ev.Kind, tee.CodeUnsupported, "tee", fmt.Sprint(v.Kinds()), string(ev.Kind), "this build has no verifier for that TEE")
+	}
+	for _, t := range v.order {
+		if t.Detect(ev.Data) {
+			return t, nil
+		}
+	}
+	return nil, tee.Refuse("", tee.CodeUnknownFormat, "tee", fmt.Sprint("evidence of one of ", v.Kinds()), fmt.Sprintf("%d unknown bytes", len(ev.Data)),
+		"pass the bytes exactly as the TEE gave them")
+}
+
+// check compares the report data in constant time.
+func (b Binding) check(c tee.Claims, findings []tee.Finding) ([]tee.Finding, error) {
+	if b.mode == bindUnchecked {
+		return append(slices.Clip(findings), tee.Finding{Code: FindingBindingUnchecked,
+			Detail: "report data was not compared: the evidence may be a recording"}), nil
+	}
+	if subtle.ConstantTimeCompare(c.ReportData, b.want[:]) != 1 {
+		return nil, tee.Refuse(c.TEE, tee.CodeBinding, "report_data", hex.EncodeToString(b.want[:]), hex.EncodeToString(c.ReportData),
+			"the evidence answers another nonce, or vouches for another key")
+	}
+	return findings, nil
+}
+
+func bounded(ev tee.Evidence) error {
+	if len(ev.Data) > tee.MaxEvidence {
+		return tee.Refuse(ev.Kind, tee.CodeParse, "evidence", fmt.Sprintf("at most %d bytes", tee.MaxEvidence), fmt.Sprintf("%d bytes", len(ev.Data)), "")
+	}
+	if len(ev.Certificates) > MaxCertificates {
+		return tee.Refuse(ev.Kind, tee.CodeParse, "certificates", fmt.Sprintf("at most %d", MaxCertificates), fmt.Sprint(len(ev.Certificates)), "")
+	}
+	for _, c := range ev.Certificates {
+		if len(c) > MaxCertificate {
+			return tee.Refuse(ev.Kind, tee.CodeParse, "certificates", fmt.Sprintf("at most %d bytes each", MaxCertificate), fmt.Sprintf("%d bytes", len(c)), "")
+		}
+	}
+	return nil
+}
+
+// DigestEvidence returns the SHA-256 that names evidence in receipts and
+// tokens: over its kind, data and certificates, each preceded by its length.
+func DigestEvidence(ev tee.Evidence) [32]byte {
+	h := newFieldHash("cloister evidence v1")
+	h.field([]byte(ev.Kind))
+	h.field(ev.Data)
+	h.list(ev.Certificates)
+	return h.sum()
+}
+
+// DigestEndorsements returns the SHA-256 that names everything beside the
+// evidence and the time that a verdict depends on: endorsements and roots.
+func DigestEndorsements(in tee.Input) [32]byte {
+	h := newFieldHash("cloister endorsements v1")
+	h.list(in.Endorsements.Certificates)
+	h.list(in.Endorsements.CRLs)
+	h.count(len(in.Endorsements.Collateral))
+	for _, name := range slices.Sorted(maps.Keys(in.Endorsements.Collateral)) {
+		h.field([]byte(name))
+		h.field(in.Endorsements.Collateral[name])
+	}
+	if in.Roots == nil {
+		h.field([]byte("embedded roots"))
+	} else {
+		h.field([]byte("given roots"))
+		h.count(len(in.Roots))
+		for _, r := range in.Roots {
+			h.field(r.Raw)
+		}
+	}
+	return h.sum()
+}
+
+// fieldHash hashes fields each preceded by its length, so that no two different
+// lists of fields collide.
+type fieldHash struct{ h hash.Hash }
+
+func newFieldHash(context string) fieldHash {
+	f := fieldHash{sha256.New()}
+	f.field([]byte(context))
+	return f
+}
+
+func (f fieldHash) count(n int) {
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], uint64(n)) //nolint:gosec // lengths are never negative
+	f.h.Write(b[:])
+}
+
+func (f fieldHash) field(b []byte) {
+	f.count(len(b))
+	f.h.Write(b)
+}
+
+func (f fieldHash) list(l [][]byte) {
+	f.count(len(l))
+	for _, b := range l {
+		f.field(b)
+	}
+}
+
+func (f fieldHash) sum() [32]byte { return [32]byte(f.h.Sum(nil)) }
