@@ -1,0 +1,79 @@
+//go:build !wasip1
+
+package enclave
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+
+	"github.com/cloister-cc/cloister/enclave/call"
+	"github.com/cloister-cc/cloister/enclave/seal"
+	"github.com/cloister-cc/cloister/tee"
+)
+
+// native talks to the agent over the socket that the program inherited.
+type native struct {
+	*call.Client
+	ports *ports
+}
+
+func connect() (agent, error) {
+	if os.Getenv(call.EnvName) == "" {
+		return nil, ErrOutside
+	}
+	conn, err := inherit(call.SocketFD)
+	if err != nil {
+		return nil, err
+	}
+	return native{call.NewClient(conn), &ports{}}, nil
+}
+
+func inherit(fd uintptr) (net.Conn, error) {
+	f := os.NewFile(fd, "agent")
+	conn, err := net.FileConn(f)
+	_ = f.Close()
+	if err != nil {
+		return nil, errors.Join(ErrOutside, err)
+	}
+	return conn, nil
+}
+
+func (n native) seal(policy tee.SealPolicy, plaintext, aad []byte) ([]byte, error) {
+	return seal.Seal(context.Background(), n, policy, plaintext, aad)
+}
+
+func (n native) unseal(blob, aad []byte) ([]byte, error) {
+	return seal.Unseal(context.Background(), n, blob, aad)
+}
+
+// SealingKey implements [tee.Sealer] through the agent.
+func (n native) SealingKey(_ context.Context, p tee.SealPolicy, context []byte) ([]byte, error) {
+	a, err := n.Do(call.Request{Op: call.SealingKey, Name: p.To, Number: uint64(p.SVN), Data: context})
+	return a.Data, err
+}
+
+// SealingKey implements [tee.Sealer] for code that derives keys of its own. It
+// exists in native programs only; Wasm modules use [Enclave.Seal].
+func (e *Enclave) SealingKey(ctx context.Context, p tee.SealPolicy, context []byte) ([]byte, error) {
+	return e.agent.(native).SealingKey(ctx, p, context)
+}
+
+// RawAttester returns an attester whose evidence carries report data unchanged.
+// The agent refuses it to all but this program's own roles: a user's program
+// could otherwise speak for its agent.
+func (e *Enclave) RawAttester() tee.Attester { return raw{e} }
+
+type raw struct{ e *Enclave }
+
+func (r raw) Kind() tee.Kind { return r.e.identity.TEE }
+
+func (r raw) Evidence(_ context.Context, reportData [64]byte) (tee.Evidence, error) {
+	return r.e.evidence(call.Request{Op: call.EvidenceRaw, Data: reportData[:]})
+}
+
+var (
+	_ tee.Sealer   = (*Enclave)(nil)
+	_ tee.Counters = (*Enclave)(nil)
+)

@@ -1,0 +1,44 @@
+package wasm
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/tetratelabs/wazero/sys"
+)
+
+// TrapError says that a module did what WebAssembly forbids, such as reading
+// outside its memory, dividing by zero or reaching `unreachable`.
+type TrapError struct {
+	Reason string
+	// Stack holds the calls that led there, innermost first, with the names
+	// that the module carries. At most 64.
+	Stack []string
+}
+
+// Error returns the reason and the stack, one call a line.
+func (t *TrapError) Error() string {
+	s := "the module trapped: " + t.Reason
+	for _, f := range t.Stack {
+		s += "\n\tat " + f
+	}
+	return s
+}
+
+const maxStack = 64
+
+// trap makes a TrapError of what wazero returns for a failed call.
+func trap(err error) *TrapError {
+	if exit, ok := errors.AsType[*sys.ExitError](err); ok {
+		return &TrapError{Reason: exit.Error()}
+	}
+	reason, stack, _ := strings.Cut(err.Error(), "\nwasm stack trace:\n")
+	reason, _, _ = strings.Cut(reason, "\n") // a Go stack follows when a host function panics
+	t := &TrapError{Reason: strings.TrimPrefix(reason, "wasm error: ")}
+	for line := range strings.Lines(stack) {
+		if line = strings.TrimSpace(line); line != "" && len(t.Stack) < maxStack {
+			t.Stack = append(t.Stack, line)
+		}
+	}
+	return t
+}
