@@ -1,0 +1,79 @@
+package client
+
+import (
+	"encoding/json"
+
+	"github.com/cloister-cc/cloister/compute"
+	"github.com/cloister-cc/cloister/keys"
+	"github.com/cloister-cc/cloister/tee"
+)
+
+// Platform is what a client needs to know about a running platform. Nothing in
+// it is secret, and a client trusts none of it but a root that it has from
+// somebody it trusts.
+type Platform struct {
+	// Address is the node's HTTPS address.
+	Address string `json:"address"`
+	// Root is the development root certificate, PEM.
+	Root []byte `json:"root"`
+	// NodeMeasurement is what the host expects its node to be.
+	NodeMeasurement tee.Measurement `json:"node_measurement"`
+	Simulated       bool            `json:"simulated"`
+	PID             int             `json:"pid"`
+}
+
+// CreateRequest is the first part ("create", JSON) of the multipart body of
+// POST /v1/instances. The image follows as part "image" unless it is built in,
+// then each input of the launch document, in its order, as part "input:NAME".
+type CreateRequest struct {
+	Name  string       `json:"name"`
+	Spec  compute.Spec `json:"spec"`
+	Start bool         `json:"start"`
+}
+
+// Nonce is the answer of POST /v1/nonce: good for one use within a minute.
+type Nonce struct {
+	Nonce []byte `json:"nonce"`
+}
+
+// PutKey is the body of POST /v1/keys: an import with Material, else a key of
+// Bytes random bytes (0: 32). Policy is a keys.Policy.
+type PutKey struct {
+	Name     string          `json:"name"`
+	Material []byte          `json:"material,omitempty"`
+	Bytes    int             `json:"bytes,omitempty"`
+	Policy   json.RawMessage `json:"policy"`
+}
+
+// Identity is the answer of GET /v1/identity: the node's service key (SPKI DER)
+// and evidence whose report data is node.ServiceKeyBinding of it.
+type Identity struct {
+	Key      []byte       `json:"key"`
+	Evidence tee.Evidence `json:"evidence"`
+}
+
+// AttestContext is the context of the report data that POST /v1/attest wants:
+// tee.Bind(AttestContext, nonce, user data).
+const AttestContext = "cloister attest v1"
+
+// AttestRequest is the body of POST /v1/attest. Policy is an attest.Policy.
+type AttestRequest struct {
+	Nonce    []byte          `json:"nonce"`
+	Evidence tee.Evidence    `json:"evidence"`
+	UserData []byte          `json:"user_data,omitempty"`
+	Policy   json.RawMessage `json:"policy"`
+}
+
+// AttestResult is its answer.
+type AttestResult struct {
+	Token string `json:"token"`
+}
+
+// SignedReceipt is the answer of GET /v1/receipts/{number}: a receipt, signed
+// by the node's service key, with evidence that this key is inside the node.
+type SignedReceipt struct {
+	Receipt   keys.Receipt `json:"receipt"`
+	Signature []byte       `json:"signature"` // ES256 (r||s) over keys.Receipt.Digest
+	Key       []byte       `json:"key"`
+	Evidence  tee.Evidence `json:"evidence"`
+}

@@ -1,0 +1,313 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime/debug"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/cloister-cc/cloister/compute/link"
+	"github.com/cloister-cc/cloister/compute/sandbox"
+	"github.com/cloister-cc/cloister/enclave/call"
+	"github.com/cloister-cc/cloister/internal/frame"
+	"github.com/cloister-cc/cloister/tee"
+	"github.com/cloister-cc/cloister/tee/launch"
+	"github.com/cloister-cc/cloister/tee/software"
+)
+
+// Command is the hidden command of this binary that is an instance's agent.
+const Command = "agent"
+
+// The descriptors that the shim gives an agent of the software TEE.
+const (
+	channelFD = sandbox.FirstFile
+	deviceFD  = sandbox.FirstFile + 1
+	lockFD    = sandbox.FirstFile + 2 // stays open for as long as the agent lives
+)
+
+// agent is one instance seen from inside.
+type agent struct {
+	link     *link.Link
+	events   net.Conn
+	tee      *software.Device
+	identity call.Identity
+	paths    sandbox.Paths
+	walls    sandbox.Report
+	doc      launch.Document
+	program  *program
+	vault    *vault
+	logs     sync.WaitGroup
+
+	start chan call.Start // the program's go-ahead
+	ended chan struct{}   // closed when the instance ends
+
+	mu      sync.Mutex
+	secrets map[string][]byte // in the vault
+	end     *failure          // why the agent ended the program, if it did
+}
+
+// failure is a reason for which an instance ends, with a stable code.
+type failure struct {
+	code     string
+	err      error
+	hint     string
+	failures []tee.Failure
+}
+
+func (f *failure) Error() string { return f.err.Error() }
+func (f *failure) Unwrap() error { return f.err }
+
+// Main runs the agent until the instance ends and returns its exit status. It
+// must be called first of all in a process that [sandbox.Start] started.
+func Main() int {
+	debug.SetGCPercent(50) // many instances share one machine
+	a := &agent{start: make(chan call.Start, 1), ended: make(chan struct{}), secrets: map[string][]byte{}}
+	err := a.enter()
+	if err == nil {
+		err = a.live()
+	}
+	close(a.ended)
+	if a.vault != nil {
+		a.vault.wipe()
+	}
+	if err == nil {
+		return 0
+	}
+	a.report(failedEvent(err))
+	fmt.Fprintln(os.Stderr, "agent:", err)
+	return 1
+}
+
+// enter puts up the walls and opens the channel and the TEE device.
+func (a *agent) enter() error {
+	var err error
+	var outside sandbox.Report
+	a.paths, outside, err = sandbox.Enter(func() error {
+		a.program, err = startProgram()
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	conn, err := fileConn(os.NewFile(channelFD, "channel"))
+	if err != nil {
+		return fmt.Errorf("open channel: %w", err)
+	}
+	if a.link, err = link.New(conn, false); err != nil {
+		return err
+	}
+	if a.events, _, err = a.link.Open(link.Request{Op: link.OpEvents}); err != nil {
+		return err
+	}
+	if a.vault, err = newVault(); err != nil {
+		return err
+	}
+	inside, err := sandbox.LockDown(sandbox.Profile{
+		ReadDirs: []string{"/proc"}, WriteDirs: []string{a.paths.Work, a.paths.App}, Wait: true,
+	})
+	if err != nil {
+		return err
+	}
+	if a.vault.secret {
+		inside.Applied = append(inside.Applied, sandbox.MemfdSecret)
+	} else {
+		inside.Missing = append(inside.Missing, sandbox.MemfdSecret)
+	}
+	a.walls = outside.Merge(inside)
+	return a.openTEE()
+}
+
+// openTEE opens the device and tells it which walls stand, for the evidence.
+func (a *agent) openTEE() error {
+	device, err := software.OpenDevice(os.NewFile(deviceFD, "TEE device"))
+	if err != nil {
+		return err
+	}
+	a.tee = device
+	info := device.Info()
+	a.identity = call.Identity{
+		TEE: tee.Software, Simulated: true, Measurement: info.Measurement, LaunchDigest: info.LaunchDigest[:],
+		InstanceID: info.InstanceID, RuntimeDigest: info.RuntimeDigest[:], Root: info.RootCertificate,
+	}
+	return device.SetSandbox(context.Background(), sandbox.Strings(a.walls.Applied), sandbox.Strings(a.walls.Missing))
+}
+
+// live takes the instance from launch document to the end of its program.
+func (a *agent) live() error {
+	a.report(link.Event{State: link.Preparing})
+	if err := a.loadDocument(); err != nil {
+		return err
+	}
+	a.identity.Debug, a.identity.Args = a.doc.Debug, a.doc.Args
+	image, err := a.loadImage()
+	if err != nil {
+		return err
+	}
+	if err := a.loadInputs(); err != nil {
+		return err
+	}
+	env, err := a.operatorEnv()
+	if err != nil {
+		return err
+	}
+	out := filepath.Join(a.paths.Work, "out")
+	if err := os.MkdirAll(out, 0o700); err != nil {
+		return err
+	}
+	go a.link.Serve(a.serveHost)
+	go call.Serve(a.program.calls, a.answer)
+
+	a.report(link.Event{State: link.Attesting})
+	ready, err := a.attest()
+	if err != nil {
+		return err
+	}
+	a.copyLogs()
+	a.report(ready)
+	for k, v := range a.doc.Env {
+		env = append(env, k+"="+v)
+	}
+	a.start <- call.Start{
+		Kind: string(a.doc.Image.Kind), Role: string(a.doc.Role), Image: image, Args: a.doc.Args, Env: env,
+		In: filepath.Join(a.paths.Work, "in"), Out: out, State: a.paths.State, MemoryMiB: a.doc.MemoryMiB,
+	}
+	return a.waitProgram()
+}
+
+// waitProgram waits for the program, within its time limit, sends its outputs
+// and reports how it ended.
+func (a *agent) waitProgram() error {
+	if a.doc.TimeLimit > 0 {
+		limit := time.AfterFunc(time.Duration(a.doc.TimeLimit)*time.Second, func() {
+			a.endProgram(&failure{
+				code: "time_limit", err: fmt.Errorf("the program ran longer than its limit of %d s", a.doc.TimeLimit),
+				hint: "raise time_limit_s in the launch document, or look for an endless loop",
+			})
+		})
+		defer limit.Stop()
+	}
+	err := a.program.cmd.Wait()
+	a.logs.Wait()
+	a.mu.Lock()
+	ended := a.end
+	a.mu.Unlock()
+	if ended != nil {
+		return ended
+	}
+	exit, isExit := errors.AsType[*exec.ExitError](err)
+	if err != nil && !isExit {
+		return fmt.Errorf("wait for program: %w", err)
+	}
+	code := 0
+	if isExit {
+		if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+			return &failure{code: "program_killed", err: fmt.Errorf("the program was ended by signal %s", status.Signal())}
+		}
+		code = exit.ExitCode()
+	}
+	if err := a.sendOutputs(); err != nil {
+		return err
+	}
+	a.report(link.Event{State: link.Exited, ExitCode: code})
+	return nil
+}
+
+// endProgram kills the program for a reason that is then reported.
+func (a *agent) endProgram(why *failure) {
+	a.mu.Lock()
+	if a.end == nil {
+		a.end = why
+	}
+	a.mu.Unlock()
+	_ = a.program.cmd.Process.Kill()
+}
+
+// serveHost answers what the host asks of the instance.
+func (a *agent) serveHost(r link.Request, s net.Conn) {
+	switch r.Op {
+	case link.OpPort:
+		conn, err := a.program.connect(r.Port)
+		if err != nil {
+			link.Refuse(s, err.Error())
+			return
+		}
+		if link.Accept(s, 0) != nil {
+			_ = conn.Close()
+			return
+		}
+		relay(s, conn)
+	case link.OpStop:
+		_ = link.Accept(s, 0)
+		_ = s.Close()
+		a.stopProgram()
+	case link.OpEvidence:
+		a.serveEvidence(r, s)
+	default:
+		link.Refuse(s, "unknown request")
+	}
+}
+
+// stopGrace is how long a program may take to end when asked to.
+const stopGrace = 3 * time.Second
+
+func (a *agent) stopProgram() {
+	a.mu.Lock()
+	if a.end == nil {
+		a.end = &failure{code: "stopped", err: errors.New("stopped on request")}
+	}
+	a.mu.Unlock()
+	_ = a.program.cmd.Process.Signal(syscall.SIGTERM)
+	time.AfterFunc(stopGrace, func() { _ = a.program.cmd.Process.Kill() })
+}
+
+// serveEvidence gives the host, for whoever asks it, evidence over a nonce.
+func (a *agent) serveEvidence(r link.Request, s net.Conn) {
+	ev, err := a.tee.Evidence(context.Background(), DescribeBinding(r.Data, a.identity.LaunchDigest, a.identity.InstanceID))
+	if err != nil {
+		link.Refuse(s, err.Error())
+		return
+	}
+	if link.Accept(s, 0) == nil {
+		_ = frame.Write(s, ev)
+	}
+	_ = s.Close()
+}
+
+// DescribeBinding is the report data of evidence that an instance gives to
+// anyone who asks with a nonce. It vouches for no key.
+func DescribeBinding(nonce, launchDigest []byte, instanceID string) [64]byte {
+	return tee.Bind("cloister describe v1", nonce, launchDigest, []byte(instanceID))
+}
+
+// report sends an event; for the last one it waits until the host has it.
+func (a *agent) report(e link.Event) {
+	if a.events == nil {
+		return
+	}
+	_ = a.events.SetDeadline(time.Now().Add(5 * time.Second))
+	if frame.Write(a.events, e) != nil {
+		return
+	}
+	if e.State == link.Exited || e.State == link.Failed {
+		var got link.Reply
+		_ = frame.Read(a.events, link.MaxRequest, &got)
+	}
+}
+
+// failedEvent describes an error; refusals keep their failures.
+func failedEvent(err error) link.Event {
+	e := link.Event{State: link.Failed, Code: "agent", Message: err.Error()}
+	if f, ok := errors.AsType[*failure](err); ok {
+		e.Code, e.Hint, e.Failures = f.code, f.hint, f.failures
+	} else if t, ok := errors.AsType[*tee.Error](err); ok {
+		e.Code, e.Hint = string(t.Code), t.Hint
+	}
+	return e
+}

@@ -1,0 +1,91 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/cloister-cc/cloister/enclave/call"
+	"github.com/cloister-cc/cloister/tee"
+	"github.com/cloister-cc/cloister/tee/launch"
+)
+
+// answer handles one request of the program.
+func (a *agent) answer(r call.Request) call.Answer {
+	got, err := a.handle(r)
+	if err == nil {
+		return got
+	}
+	out := call.Answer{Code: tee.CodeUnavailable, Message: err.Error()}
+	if e, ok := errors.AsType[*tee.Error](err); ok {
+		out.Code, out.Hint = e.Code, e.Hint
+	}
+	return out
+}
+
+func (a *agent) handle(r call.Request) (call.Answer, error) {
+	ctx := context.Background()
+	switch r.Op {
+	case call.Await:
+		return a.awaitStart()
+	case call.Self:
+		id := a.identity
+		return call.Answer{Identity: &id}, nil
+	case call.Secret:
+		return a.secret(r.Name)
+	case call.Evidence:
+		return evidenceAnswer(a.tee.Evidence(ctx, tee.Bind(call.ProgramContext, r.Data)))
+	case call.EvidenceRaw:
+		if a.doc.Image.Kind != launch.Builtin || len(r.Data) != 64 {
+			return call.Answer{}, errors.New("raw evidence is for the platform's own roles")
+		}
+		return evidenceAnswer(a.tee.Evidence(ctx, [64]byte(r.Data)))
+	case call.SealingKey:
+		key, err := a.tee.SealingKey(ctx, tee.SealPolicy{To: r.Name, SVN: uint32(r.Number)}, r.Data)
+		return call.Answer{Data: key}, err
+	case call.CounterRead:
+		value, digest, err := a.tee.ReadCounter(ctx, r.Name)
+		return call.Answer{Number: value, Data: digest[:]}, err
+	case call.CounterAdvance:
+		if len(r.Data) != 32 {
+			return call.Answer{}, fmt.Errorf("counter digest is %d bytes, want 32", len(r.Data))
+		}
+		return call.Answer{}, a.tee.AdvanceCounter(ctx, r.Name, r.Number, [32]byte(r.Data))
+	case call.Listen:
+		if r.Number > 65535 || !slices.Contains(a.doc.Ports, uint16(r.Number)) {
+			return call.Answer{}, fmt.Errorf("port %d is not in the launch document", r.Number)
+		}
+		a.program.listen(uint16(r.Number))
+		return call.Answer{}, nil
+	default:
+		return call.Answer{}, fmt.Errorf("unknown request %q", r.Op)
+	}
+}
+
+func evidenceAnswer(ev tee.Evidence, err error) (call.Answer, error) {
+	return call.Answer{Evidence: &ev}, err
+}
+
+func (a *agent) secret(name string) (call.Answer, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	value, ok := a.secrets[name]
+	if !ok {
+		return call.Answer{}, &tee.Error{
+			Code: tee.CodeUnavailable, Op: "secret", Err: errors.New("the launch document asks for no secret of that name"),
+			Hint: "add it: cloister run --secret NAME=KEY",
+		}
+	}
+	return call.Answer{Data: value}, nil
+}
+
+// awaitStart blocks until the instance is ready and then says what to be.
+func (a *agent) awaitStart() (call.Answer, error) {
+	select {
+	case s := <-a.start:
+		return call.Answer{Start: &s}, nil
+	case <-a.ended:
+		return call.Answer{}, errors.New("the instance ended before it was ready")
+	}
+}

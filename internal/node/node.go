@@ -1,0 +1,137 @@
+package node
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/cloister-cc/cloister/attest"
+	"github.com/cloister-cc/cloister/attest/channel"
+	"github.com/cloister-cc/cloister/compute"
+	"github.com/cloister-cc/cloister/enclave"
+	"github.com/cloister-cc/cloister/keys"
+	"github.com/cloister-cc/cloister/keys/statelog"
+	"github.com/cloister-cc/cloister/tee"
+	"github.com/cloister-cc/cloister/tee/all"
+)
+
+// stateCounter is the monotonic counter of the node's state log.
+const stateCounter = "node-state"
+
+// Run runs the node until ctx ends.
+func Run(ctx context.Context, e *enclave.Enclave) error {
+	logger := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	s, err := open(ctx, e)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = s.log.Close() }()
+	cert, err := certificate()
+	if err != nil {
+		return err
+	}
+	inner, err := e.Listen(compute.NodePort)
+	if err != nil {
+		return err
+	}
+	l := channel.NewListener(inner, channel.ServerTLS(cert), channel.Config{Attester: e.RawAttester()}, func(_ net.Addr, err error) {
+		logger.InfoContext(ctx, "client turned away", slog.Any("error", err))
+	})
+	server := &http.Server{
+		Handler: s.routes(), ConnContext: channel.ConnContext,
+		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelInfo),
+	}
+	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
+	defer stop()
+	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) || ctx.Err() == nil {
+		return fmt.Errorf("serve: %w", err)
+	}
+	return nil
+}
+
+// service is everything that the node's HTTP API needs.
+type service struct {
+	enclave  *enclave.Enclave
+	keys     *keys.Service
+	log      *statelog.Log
+	issuer   *tmpIssuer
+	key      *ecdsa.PrivateKey
+	verifier *attest.Verifier
+	input    func(tee.Kind) tee.Input
+	spki     []byte // of the service key
+}
+
+func open(ctx context.Context, e *enclave.Enclave) (*service, error) {
+	key, err := serviceKey(e)
+	if err != nil {
+		return nil, err
+	}
+	spki, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	if err != nil {
+		return nil, err
+	}
+	s := &service{enclave: e, key: key, spki: spki, verifier: attest.NewVerifier(all.Verifiers()...)}
+	if s.input, err = inputFor(e); err != nil {
+		return nil, err
+	}
+	if s.issuer, err = newIssuer(key); err != nil {
+		return nil, err
+	}
+	s.keys = keys.New(keys.Config{Verifier: s.verifier, Input: s.input, Issue: s.issue})
+	path := filepath.Join(e.StateDir(), "state.log")
+	s.log, err = statelog.Open(ctx, e, path, stateCounter, func(p statelog.Position, b []byte) error { return s.keys.Replay(p, b) })
+	if err != nil {
+		return nil, sealedByOther(err)
+	}
+	s.keys.Begin(logAdapter{context.WithoutCancel(ctx), s.log})
+	return s, nil
+}
+
+// inputFor is what this node's verdicts depend on beside the evidence: the
+// vendors' embedded roots, and the development root of its own simulated
+// platform, if it is on one. Other simulated platforms prove nothing here.
+func inputFor(e *enclave.Enclave) (func(tee.Kind) tee.Input, error) {
+	var development tee.Roots
+	if der := e.Self().Root; len(der) > 0 {
+		root, err := x509.ParseCertificate(der)
+		if err != nil {
+			return nil, fmt.Errorf("parse development root: %w", err)
+		}
+		development = tee.Roots{root}
+	}
+	return func(k tee.Kind) tee.Input {
+		if k == tee.Software {
+			return tee.Input{Roots: development}
+		}
+		return tee.Input{}
+	}, nil
+}
+
+// logAdapter makes a state log the key service's log.
+type logAdapter struct {
+	ctx context.Context
+	log *statelog.Log
+}
+
+func (l logAdapter) Append(entries [][]byte) ([]keys.Ref, error) {
+	positions, err := l.log.Append(l.ctx, entries)
+	if err != nil {
+		return nil, err
+	}
+	refs := make([]keys.Ref, len(positions))
+	for i, p := range positions {
+		refs[i] = p
+	}
+	return refs, nil
+}
+
+func (l logAdapter) Read(r keys.Ref) ([]byte, error) { return l.log.Read(r.(statelog.Position)) }

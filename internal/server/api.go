@@ -1,0 +1,200 @@
+package server
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"github.com/cloister-cc/cloister/client"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/cloister-cc/cloister/compute"
+	"github.com/cloister-cc/cloister/compute/shim"
+	"github.com/cloister-cc/cloister/internal/problem"
+)
+
+// routes is the API of this host. It is served on a unix socket only.
+func (h *Host) routes() http.Handler {
+	mux := http.NewServeMux()
+	handle := func(pattern string, f func(http.ResponseWriter, *http.Request) error) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			if err := f(w, r); err != nil {
+				problem.Write(w, instanceProblem(err))
+			}
+		})
+	}
+	handle("GET /v1/platform", func(w http.ResponseWriter, _ *http.Request) error { return reply(w, h.info) })
+	handle("GET /v1/instances", func(w http.ResponseWriter, _ *http.Request) error { return reply(w, h.supervisor.List()) })
+	handle("POST /v1/instances", h.create)
+	handle("GET /v1/instances/{name}", h.get)
+	handle("POST /v1/instances/{name}/start", h.change((*compute.Supervisor).Start))
+	handle("POST /v1/instances/{name}/stop", h.change((*compute.Supervisor).Stop))
+	handle("DELETE /v1/instances/{name}", h.change((*compute.Supervisor).Delete))
+	handle("GET /v1/instances/{name}/logs", h.logs)
+	handle("GET /v1/instances/{name}/outputs/{output}", h.output)
+	handle("GET /v1/instances/{name}/evidence", h.evidence)
+	return mux
+}
+
+// instanceProblem gives the errors of package compute their status and code.
+func instanceProblem(err error) error {
+	switch {
+	case errors.Is(err, compute.ErrNotFound):
+		return problem.New(http.StatusNotFound, "not_found", err.Error(), "list them: cloister instance list")
+	case errors.Is(err, compute.ErrExists):
+		return problem.New(http.StatusConflict, "exists", err.Error(), "")
+	case errors.Is(err, compute.ErrState):
+		return problem.New(http.StatusConflict, "state", err.Error(), "")
+	case errors.Is(err, compute.ErrRefused):
+		return problem.New(http.StatusBadRequest, "refused_at_admission", err.Error(), "")
+	case errors.Is(err, os.ErrNotExist):
+		return problem.New(http.StatusNotFound, "not_found", "the instance has no such file", "it may not have ended yet: cloister instance describe")
+	case diskError(err):
+		return problem.New(http.StatusInsufficientStorage, compute.CodeDisk, err.Error(), "free space in the data directory and try again")
+	}
+	return err
+}
+
+func reply(w http.ResponseWriter, v any) error {
+	w.Header().Set("Content-Type", "application/json")
+	return json.NewEncoder(w).Encode(v)
+}
+
+// maxCreate bounds the JSON part of a create request in bytes.
+const maxCreate = 1 << 20
+
+func (h *Host) create(w http.ResponseWriter, r *http.Request) error {
+	_, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || params["boundary"] == "" {
+		return problem.New(http.StatusUnsupportedMediaType, "content_type", "want multipart/form-data", "")
+	}
+	parts := &partQueue{r: multipart.NewReader(r.Body, params["boundary"])}
+	b, err := io.ReadAll(io.LimitReader(parts.reader("create"), maxCreate))
+	if err != nil {
+		return problem.New(http.StatusBadRequest, "bad_request", "the body does not start with the part \"create\"", "")
+	}
+	var req client.CreateRequest
+	if err := json.Unmarshal(b, &req); err != nil {
+		return problem.New(http.StatusBadRequest, "bad_request", "the part \"create\" is not valid JSON", "")
+	}
+	c := compute.Create{Name: req.Name, Spec: req.Spec, Start: req.Start, Image: parts.reader("image"), Inputs: map[string]io.Reader{}}
+	for _, name := range req.Spec.Launch.Inputs {
+		c.Inputs[name] = parts.reader("input:" + name)
+	}
+	i, err := h.supervisor.Create(r.Context(), c)
+	if err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusCreated)
+	return reply(w, i)
+}
+
+// partQueue hands out the parts of a multipart body in the order in which they
+// are read, so that nothing is stored twice.
+type partQueue struct{ r *multipart.Reader }
+
+func (q *partQueue) reader(name string) io.Reader { return &partReader{queue: q, name: name} }
+
+type partReader struct {
+	queue *partQueue
+	name  string
+	part  *multipart.Part
+}
+
+func (p *partReader) Read(b []byte) (int, error) {
+	if p.part == nil {
+		part, err := p.queue.r.NextPart()
+		if err != nil {
+			return 0, fmt.Errorf("%w: the body has no part %q", compute.ErrRefused, p.name)
+		}
+		if part.FormName() != p.name {
+			return 0, fmt.Errorf("%w: the body's next part is not %q", compute.ErrRefused, p.name)
+		}
+		p.part = part
+	}
+	return p.part.Read(b)
+}
+
+// maxWait bounds a long poll.
+const maxWait = time.Minute
+
+// get answers at once, or with ?wait=running, final or gone when the instance
+// is there, or after a minute with what it is then.
+func (h *Host) get(w http.ResponseWriter, r *http.Request) error {
+	name := r.PathValue("name")
+	until := r.URL.Query().Get("wait")
+	if until == "" {
+		i, err := h.supervisor.Get(name)
+		if err != nil {
+			return err
+		}
+		return reply(w, i)
+	}
+	if !slices.Contains([]string{"running", "final", "gone"}, until) {
+		return problem.New(http.StatusBadRequest, "bad_request", "wait: want running, final or gone", "")
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), maxWait)
+	defer cancel()
+	i, err := h.supervisor.Wait(ctx, name, func(i compute.Instance) bool {
+		switch until {
+		case "gone":
+			return false
+		case "running":
+			return i.Status.State == compute.Running || i.Status.State.Final()
+		default:
+			return i.Status.State.Final()
+		}
+	})
+	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return reply(w, i)
+}
+
+func (h *Host) change(f func(*compute.Supervisor, string) error) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if err := f(h.supervisor, r.PathValue("name")); err != nil {
+			return err
+		}
+		w.WriteHeader(http.StatusAccepted)
+		return nil
+	}
+}
+
+func (h *Host) output(w http.ResponseWriter, r *http.Request) error {
+	dir, err := h.supervisor.Dir(r.PathValue("name"))
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(dir.Output(r.PathValue("output")))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	w.Header().Set("Content-Type", "application/octet-stream")
+	_, err = io.Copy(w, f)
+	return err
+}
+
+func (h *Host) evidence(w http.ResponseWriter, r *http.Request) error {
+	dir, err := h.supervisor.Dir(r.PathValue("name"))
+	if err != nil {
+		return err
+	}
+	nonce, err := base64.RawURLEncoding.DecodeString(r.URL.Query().Get("nonce"))
+	if err != nil || len(nonce) < 16 || len(nonce) > 64 {
+		return problem.New(http.StatusBadRequest, "bad_request", "nonce: want 16 to 64 bytes, base64url", "")
+	}
+	ev, err := shim.Evidence(r.Context(), dir, nonce)
+	if err != nil {
+		return problem.New(http.StatusServiceUnavailable, "not_running", "the instance gives no evidence now", "is it running? cloister instance describe")
+	}
+	return reply(w, ev)
+}

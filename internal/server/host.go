@@ -1,0 +1,206 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"github.com/cloister-cc/cloister/client"
+	"github.com/cloister-cc/cloister/internal/datadir"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/cloister-cc/cloister/compute"
+	"github.com/cloister-cc/cloister/compute/shim"
+	csoftware "github.com/cloister-cc/cloister/compute/software"
+	"github.com/cloister-cc/cloister/internal/unixsock"
+	"github.com/cloister-cc/cloister/tee"
+	"github.com/cloister-cc/cloister/tee/launch"
+	"github.com/cloister-cc/cloister/tee/software"
+)
+
+// Config says what to run.
+type Config struct {
+	// Data is the data directory; it is made when it does not exist.
+	Data string
+	// Listen is the TCP address of the node's HTTPS face, for example
+	// "127.0.0.1:7443"; port 0 takes a free one.
+	Listen string
+	// Logger receives what happens; nil discards.
+	Logger *slog.Logger
+	// Tap, when set, receives a copy of every byte that passes between a client
+	// and the node, as the host sees it.
+	Tap io.Writer
+	// Ready, when set, is called once the node is attested and serves.
+	Ready func(client.Platform)
+}
+
+// ErrInUse means that another supervisor runs on the data directory.
+var ErrInUse = errors.New("another `cloister up` runs on this data directory")
+
+// Host is a running platform.
+type Host struct {
+	paths      datadir.Paths
+	cfg        Config
+	logger     *slog.Logger
+	supervisor *compute.Supervisor
+	driver     *csoftware.Driver
+	info       client.Platform
+}
+
+// Run runs a platform until ctx ends, then stops its instances and returns.
+// Killed instead, it leaves them running, and the next Run adopts them.
+func Run(ctx context.Context, cfg Config) error {
+	h := &Host{cfg: cfg, logger: cfg.Logger}
+	if h.logger == nil {
+		h.logger = slog.New(slog.DiscardHandler)
+	}
+	data, err := filepath.Abs(cfg.Data)
+	if err != nil {
+		return err
+	}
+	h.paths = datadir.Paths{Data: data}
+	for _, dir := range []string{data, filepath.Dir(h.paths.API())} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("make data directory: %w", err)
+		}
+	}
+	lock, err := compute.Lock(h.paths.Lock())
+	if errors.Is(err, compute.ErrLocked) {
+		return ErrInUse
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { _ = lock.Close() }()
+	return h.serve(ctx)
+}
+
+func (h *Host) serve(ctx context.Context) error {
+	watch, stopWatching := context.WithCancel(ctx)
+	defer stopWatching()
+	platform, err := keepPlatform(watch, h.paths, h.logger)
+	if err != nil {
+		return err
+	}
+	h.driver = csoftware.New(h.paths.PlatformSocket())
+	h.supervisor, err = compute.Open(ctx, h.paths.Instances(), shim.Processes{}, h.logger, h.driver)
+	if err != nil {
+		return err
+	}
+	defer h.stop(stopWatching)
+	if err := h.ensureNode(ctx); err != nil {
+		return err
+	}
+	tcp, err := net.Listen("tcp", h.cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("listen for clients: %w", err)
+	}
+	defer func() { _ = tcp.Close() }()
+	if err := h.describe(tcp.Addr().String(), platform); err != nil {
+		return err
+	}
+	api, err := unixsock.Listen(h.paths.API())
+	if err != nil {
+		return err
+	}
+	server := &http.Server{Handler: h.routes(), ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
+	failed := make(chan error, 2)
+	go func() { failed <- server.Serve(sameUser{api}) }()
+	go func() { failed <- h.forward(ctx, tcp) }()
+	defer func() { _ = server.Close() }()
+	if h.cfg.Ready != nil {
+		h.cfg.Ready(h.info)
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-failed:
+		return err
+	}
+}
+
+// stopTimeout bounds an orderly end.
+const stopTimeout = 20 * time.Second
+
+func (h *Host) stop(stopWatching func()) {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	h.supervisor.Shutdown(ctx)
+	stopWatching()
+	if err := stopPlatform(h.paths); err != nil {
+		h.logger.ErrorContext(ctx, "software TEE platform not stopped", slog.Any("error", err))
+	}
+}
+
+// nodeReady bounds how long the node may take to be attested.
+const nodeReady = time.Minute
+
+// ensureNode makes the node's instance the first time and waits until it is
+// attested.
+func (h *Host) ensureNode(ctx context.Context) error {
+	if _, err := h.supervisor.Get(compute.NodeName); errors.Is(err, compute.ErrNotFound) {
+		_, err := h.supervisor.Create(ctx, compute.Create{
+			Name: compute.NodeName, Start: true,
+			Spec: compute.Spec{TEE: tee.Software, Launch: NodeLaunch(), Restart: compute.RestartAlways},
+		})
+		if err != nil {
+			return err
+		}
+	} else if err := h.supervisor.Start(compute.NodeName); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, nodeReady)
+	defer cancel()
+	node, err := h.supervisor.Wait(ctx, compute.NodeName, func(i compute.Instance) bool { return i.Status.State == compute.Running })
+	if err != nil {
+		return &tee.Error{Code: tee.CodeUnavailable, Op: "start node", Hint: "see " + string(compute.Dir(filepath.Join(h.paths.Instances(), compute.NodeName)).ShimLog()),
+			Err: fmt.Errorf("it is %s: %s %s", node.Status.State, node.Status.Code, node.Status.Message)}
+	}
+	return nil
+}
+
+// NodeLaunch is the launch document of the node: the same on every platform.
+func NodeLaunch() launch.Document {
+	d := launch.NewBuiltin(launch.RoleNode)
+	d.Ports = []uint16{compute.NodePort}
+	d.MemoryMiB = 512
+	d.Logs = launch.LogsStderr
+	return d
+}
+
+func (h *Host) describe(address string, platform software.PlatformInfo) error {
+	root, err := os.ReadFile(h.paths.Root())
+	if err != nil {
+		return err
+	}
+	digest, err := NodeLaunch().Digest()
+	if err != nil {
+		return err
+	}
+	h.info = client.Platform{
+		Address: address, Root: root, Simulated: true, PID: os.Getpid(),
+		NodeMeasurement: software.Expect(platform.RuntimeDigest, digest),
+	}
+	return nil
+}
+
+// sameUser drops connections of other users.
+type sameUser struct{ *net.UnixListener }
+
+func (l sameUser) Accept() (net.Conn, error) {
+	for {
+		c, err := l.AcceptUnix()
+		if err != nil {
+			return nil, err
+		}
+		if unixsock.SamePeer(c) == nil {
+			return c, nil
+		}
+		_ = c.Close()
+	}
+}
