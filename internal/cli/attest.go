@@ -1,0 +1,327 @@
+package cli
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cloister-cc/cloister/attest"
+	"github.com/cloister-cc/cloister/client"
+	"github.com/cloister-cc/cloister/compute/agent"
+	"github.com/cloister-cc/cloister/internal/datadir"
+	"github.com/cloister-cc/cloister/tee"
+	"github.com/cloister-cc/cloister/tee/all"
+)
+
+func (a *app) attestCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "attest", Short: "Get and verify evidence", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	cmd.AddCommand(a.attestVerify(), a.attestEvidence(), a.attestPolicy())
+	return cmd
+}
+
+// verdict is the stable output of `attest verify`.
+type verdict struct {
+	Verified  bool           `json:"verified"` // signatures, chains, bindings
+	TEE       tee.Kind       `json:"tee"`
+	Debug     bool           `json:"debug"`
+	Simulated bool           `json:"simulated"`
+	TCBStatus tee.TCBStatus  `json:"tcb_status"`
+	Findings  []tee.Finding  `json:"findings"`
+	Accepted  bool           `json:"accepted"` // verified, and the policy said yes
+	Policy    string         `json:"policy"`   // name, or "none"
+	Failures  []tee.Failure  `json:"failures"`
+	At        time.Time      `json:"at"`
+	Claims    map[string]any `json:"claims"`
+}
+
+// verifyFlags are the flags of `attest verify`.
+type verifyFlags struct {
+	evidence, roots, kind, at, policy, reportData string
+	endorsements                                  []string
+	noPolicy                                      bool
+}
+
+func (a *app) attestVerify() *cobra.Command {
+	var f verifyFlags
+	cmd := &cobra.Command{
+		Use: "verify --evidence FILE", Short: "Verify evidence offline and appraise it",
+		Long: "Verify checks signatures, certificate chains and bindings of evidence at a given time,\n" +
+			"then appraises the claims: with --policy, or with the built-in policy \"hardware-default\"\n" +
+			"(a genuine hardware TEE, any code, no debug). It makes no network connection.\n\n" +
+			"The exit status is 0 if the evidence is accepted and 3 if it is refused.",
+		Example: "  cloister attest verify --evidence report.bin --endorsements vcek.der\n" +
+			"  cloister attest verify --evidence report.bin --endorsements certs/ --at 2026-01-01T00:00:00Z -o json",
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return a.verify(f) },
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&f.evidence, "evidence", "", "evidence: raw bytes of the TEE, or the JSON of cloister attest evidence; - is stdin")
+	fl.StringArrayVar(&f.endorsements, "endorsements", nil, "file or directory with certificates (PEM, DER), CRLs and collateral (JSON), repeatable")
+	fl.StringVar(&f.roots, "roots", "", "trust these certificates instead of the built-in vendor roots (PEM, DER)")
+	fl.StringVar(&f.kind, "type", "", "TEE of the evidence (default: told by its bytes): "+joinKinds(all.Verifiers()))
+	fl.StringVar(&f.at, "at", "", "verify at this time (RFC 3339; default now)")
+	fl.StringVar(&f.policy, "policy", "", "appraisal policy (YAML or JSON)")
+	fl.BoolVar(&f.noPolicy, "no-policy", false, "verify only; whatever verifies is accepted, debug and simulated too")
+	fl.StringVar(&f.reportData, "report-data", "", "the report data that the evidence must carry (128 hex digits)")
+	return cmd
+}
+
+func joinKinds(vs []tee.Verifier) string {
+	names := make([]string, len(vs))
+	for i, v := range vs {
+		names[i] = string(v.Kind())
+	}
+	return strings.Join(names, ", ")
+}
+
+func (a *app) verify(f verifyFlags) error {
+	in, ev, want, err := a.verifyInput(f)
+	if err != nil {
+		return err
+	}
+	policy := attest.HardwareDefault()
+	if f.policy != "" {
+		if policy, err = readPolicy(f.policy); err != nil {
+			return err
+		}
+	}
+	out := verdict{TEE: ev.Kind, Findings: []tee.Finding{}, Failures: []tee.Failure{}, At: in.At, Policy: policy.Name, Claims: map[string]any{}}
+	v, err := attest.NewVerifier(all.Verifiers()...).Verify(ev, in, want)
+	switch {
+	case err != nil:
+		out.Failures = attest.Failures(err)
+		if e, ok := errors.AsType[*tee.VerifyError](err); ok && out.TEE == "" {
+			out.TEE = e.Kind
+		}
+	default:
+		out.Verified = true
+		out.TEE, out.Debug, out.Simulated, out.TCBStatus = v.Claims.TEE, v.Claims.Debug, v.Claims.Simulated, v.Claims.TCB
+		out.Findings, out.Claims = append(out.Findings, v.Findings...), v.Claims.Tree()
+		if f.noPolicy {
+			out.Policy, out.Accepted = "none", true
+			break
+		}
+		appraiser, err := attest.Compile(policy)
+		if err != nil {
+			return policyError(f.policy, err)
+		}
+		if err := appraiser.Appraise(v); err != nil {
+			out.Failures = attest.Failures(err)
+			break
+		}
+		out.Accepted = true
+	}
+	if err := a.show(out, out.table); err != nil {
+		return err
+	}
+	if !out.Accepted {
+		return withStatus(exitRefused)
+	}
+	return nil
+}
+
+func (a *app) verifyInput(f verifyFlags) (in tee.Input, ev tee.Evidence, want attest.Binding, err error) {
+	if f.evidence == "" {
+		return in, ev, want, usageError("--evidence is missing", "name the evidence: --evidence FILE")
+	}
+	if f.policy != "" && f.noPolicy {
+		return in, ev, want, usageError("--policy and --no-policy exclude each other", "")
+	}
+	in.At = time.Now().UTC()
+	if f.at != "" {
+		if in.At, err = time.Parse(time.RFC3339, f.at); err != nil {
+			return in, ev, want, usageError(fmt.Sprintf("--at %q: want RFC 3339, for example 2026-01-31T12:00:00Z", f.at), "")
+		}
+	}
+	want = attest.WithoutFreshness()
+	if f.reportData != "" {
+		b, err := hex.DecodeString(f.reportData)
+		if err != nil || len(b) != 64 {
+			return in, ev, want, usageError("--report-data: want 128 hex digits", "")
+		}
+		want = attest.BindTo([64]byte(b))
+	}
+	if ev, err = a.readEvidence(f.evidence); err != nil {
+		return in, ev, want, err
+	}
+	if f.kind != "" {
+		kind, err := tee.ParseKind(f.kind)
+		if err != nil {
+			return in, ev, want, usageError("--type: "+err.Error(), "")
+		}
+		ev.Kind = kind
+	}
+	for _, path := range f.endorsements {
+		if err := addEndorsements(&in.Endorsements, path); err != nil {
+			return in, ev, want, &coded{status: exitUsage, code: "endorsements", err: err}
+		}
+	}
+	if f.roots != "" {
+		if in.Roots, err = readRoots(f.roots); err != nil {
+			return in, ev, want, &coded{status: exitUsage, code: "roots", err: err}
+		}
+	}
+	return in, ev, want, nil
+}
+
+// readEvidence reads raw evidence, or the JSON form that this program writes.
+func (a *app) readEvidence(path string) (tee.Evidence, error) {
+	var b []byte
+	var err error
+	const limit = 4 * tee.MaxEvidence // base64 and certificates included
+	if path == "-" {
+		b, err = io.ReadAll(io.LimitReader(a.stdin, limit))
+	} else {
+		b, err = readLimited(path, limit)
+	}
+	if err != nil {
+		return tee.Evidence{}, &coded{status: exitUsage, code: "evidence_file", err: err}
+	}
+	var ev tee.Evidence
+	if json.Unmarshal(b, &ev) == nil && ev.Kind != "" && len(ev.Data) > 0 {
+		return ev, nil
+	}
+	return tee.Evidence{Data: b}, nil
+}
+
+func readLimited(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	return io.ReadAll(io.LimitReader(f, limit))
+}
+
+func (v verdict) table(w io.Writer) {
+	name := orDash(string(v.TEE))
+	if v.Simulated {
+		name += " (simulated)"
+	}
+	fmt.Fprintf(w, "TEE:\t%s\nVerified:\t%s at %s\n", name, yesNo(v.Verified), v.At.Format(time.RFC3339))
+	if v.Verified {
+		fmt.Fprintf(w, "Debug:\t%s\nTCB:\t%s\n", yesNo(v.Debug), v.TCBStatus)
+	}
+	fmt.Fprintf(w, "Accepted:\t%s (policy: %s)\n", yesNo(v.Accepted), v.Policy)
+	for _, f := range v.Failures {
+		fmt.Fprintf(w, "Refused:\t%s\n", oneLine(f.String()))
+		if f.Hint != "" {
+			fmt.Fprintf(w, "\thint: %s\n", oneLine(f.Hint))
+		}
+	}
+	for _, f := range v.Findings {
+		fmt.Fprintf(w, "Finding:\t%s: %s\n", f.Code, oneLine(f.Detail))
+	}
+	printTree(w, "", v.Claims)
+}
+
+// printTree prints claims, one per line, by path.
+func printTree(w io.Writer, prefix string, tree map[string]any) {
+	for _, k := range slices.Sorted(maps.Keys(tree)) {
+		switch v := tree[k].(type) {
+		case map[string]any:
+			printTree(w, prefix+k+".", v)
+		case string:
+			if v != "" {
+				fmt.Fprintf(w, "  %s%s:\t%s\n", prefix, k, oneLine(v))
+			}
+		default:
+			fmt.Fprintf(w, "  %s%s:\t%v\n", prefix, k, v)
+		}
+	}
+}
+
+// evidenceOutput is the output of `attest evidence`: evidence with what it
+// takes to verify that it is fresh.
+type evidenceOutput struct {
+	tee.Evidence
+	ReportData string `json:"report_data"`
+}
+
+func (a *app) attestEvidence() *cobra.Command {
+	var nonce string
+	cmd := &cobra.Command{
+		Use: "evidence NAME", Short: "Get fresh evidence of a running instance", Args: cobra.ExactArgs(1),
+		Example: "  cloister attest evidence worker >worker.json\n" +
+			"  cloister attest verify --evidence worker.json --roots root.pem --policy policy.yaml",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			n := make([]byte, 32)
+			_, err := rand.Read(n)
+			if nonce != "" {
+				n, err = hex.DecodeString(nonce)
+			}
+			if err != nil || len(n) < 16 || len(n) > 64 {
+				return usageError("--nonce: want 16 to 64 bytes in hex", "")
+			}
+			host, err := a.host()
+			if err != nil {
+				return err
+			}
+			ev, reportData, err := instanceEvidence(cmd.Context(), host, args[0], n)
+			if err != nil {
+				return err
+			}
+			enc := json.NewEncoder(a.stdout)
+			enc.SetIndent("", "  ")
+			return enc.Encode(evidenceOutput{Evidence: ev, ReportData: hex.EncodeToString(reportData[:])})
+		},
+	}
+	cmd.Flags().StringVar(&nonce, "nonce", "", "your nonce (hex, 16 to 64 bytes; default random)")
+	return cmd
+}
+
+// instanceEvidence returns evidence with the report data that it must carry for
+// this nonce, by what the host says of the instance.
+func instanceEvidence(ctx context.Context, host *client.Host, name string, nonce []byte) (tee.Evidence, [64]byte, error) {
+	i, err := host.Instance(ctx, name)
+	if err != nil {
+		return tee.Evidence{}, [64]byte{}, err
+	}
+	digest, err := i.Spec.Launch.Digest()
+	if err != nil {
+		return tee.Evidence{}, [64]byte{}, err
+	}
+	ev, err := host.Evidence(ctx, name, nonce)
+	return ev, agent.DescribeBinding(nonce, digest[:], i.ID), err
+}
+
+func (a *app) attestPolicy() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "policy", Short: "Check appraisal policies", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	cmd.AddCommand(&cobra.Command{
+		Use: "check FILE", Short: "Check a policy and print its digest", Args: cobra.ExactArgs(1),
+		Example: "  cloister attest policy check policy.yaml",
+		RunE: func(_ *cobra.Command, args []string) error {
+			p, err := readReleasePolicy(args[0])
+			if err != nil {
+				return err
+			}
+			d := p.Appraisal.Digest()
+			out := map[string]any{"valid": true, "name": p.Appraisal.Name, "digest": hex.EncodeToString(d[:])}
+			return a.show(out, func(w io.Writer) { fmt.Fprintf(w, "%s: valid\nDigest:\t%x\n", p.Appraisal.Name, d) })
+		},
+	})
+	return cmd
+}
+
+// rootFile is where the platform on the data directory publishes its root.
+func (a *app) rootFile() (string, error) {
+	d, err := a.data()
+	return datadir.Paths{Data: d}.Root(), err
+}

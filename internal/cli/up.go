@@ -1,0 +1,60 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cloister-cc/cloister/client"
+	"github.com/cloister-cc/cloister/internal/datadir"
+	"github.com/cloister-cc/cloister/internal/server"
+)
+
+func (a *app) upCommand() *cobra.Command {
+	var listen string
+	cmd := &cobra.Command{
+		Use: "up", Short: "Run the platform on this machine until stopped",
+		Long: "Up starts the software TEE (simulated), the node with attestation and keys inside it,\n" +
+			"and all instances that should run. Stop it with Ctrl-C: instances are stopped, and\n" +
+			"start again with the next up. Killed instead, instances go on, and the next up adopts them.",
+		Example: "  cloister up\n  cloister up --data-dir /srv/cloister --listen 127.0.0.1:7443",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			data, err := a.data()
+			if err != nil {
+				return err
+			}
+			logger, err := a.logger()
+			if err != nil {
+				return err
+			}
+			return server.Run(cmd.Context(), server.Config{
+				Data: data, Listen: listen, Logger: logger,
+				Ready: func(p client.Platform) { a.announce(data, p) },
+			})
+		},
+	}
+	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:7443", "TCP address of the node's HTTPS face; TLS ends inside its TEE")
+	return cmd
+}
+
+// upReady is the one line of JSON that `up -o json` prints once it is ready.
+type upReady struct {
+	Ready bool `json:"ready"`
+	client.Platform
+	DataDir  string `json:"data_dir"`
+	RootFile string `json:"root_file"`
+}
+
+func (a *app) announce(data string, p client.Platform) {
+	r := upReady{Ready: true, Platform: p, DataDir: data, RootFile: datadir.Paths{Data: data}.Root()}
+	_ = a.show(r, func(w io.Writer) {
+		fmt.Fprintf(w, "Cloister is up (software TEE: simulated, for development).\n")
+		fmt.Fprintf(w, "Node:\thttps://%s\n", p.Address)
+		fmt.Fprintf(w, "Measurement:\t%s\n", p.NodeMeasurement)
+		fmt.Fprintf(w, "Root:\t%s\n", r.RootFile)
+		fmt.Fprintf(w, "Data:\t%s\n", data)
+		fmt.Fprintf(w, "Try:\tcloister run app.wasm        Stop: Ctrl-C\n")
+	})
+}
