@@ -1,6 +1,7 @@
 package attest
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -148,9 +149,14 @@ func (p Policy) canonical() Policy {
 		p.Signers[i].Signer = strings.ToLower(p.Signers[i].Signer)
 	}
 	slices.SortFunc(p.Signers, func(a, b SignerRule) int {
-		return strings.Compare(fmt.Sprintf("%s %010d %010d", a.Signer, a.Product, a.MinSVN), fmt.Sprintf("%s %010d %010d", b.Signer, b.Product, b.MinSVN))
+		return cmp.Or(strings.Compare(a.Signer, b.Signer), cmp.Compare(a.Product, b.Product), cmp.Compare(a.MinSVN, b.MinSVN))
 	})
 	p.Signers = slices.Compact(p.Signers)
+	p.Rules = slices.Clone(p.Rules)
+	slices.SortFunc(p.Rules, func(a, b Rule) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Expr, b.Expr), strings.Compare(string(a.Code), string(b.Code)), strings.Compare(a.Hint, b.Hint))
+	})
+	p.Rules = slices.Compact(p.Rules)
 	return p
 }
 

@@ -19,6 +19,11 @@ func decodeStrict(b []byte, v any) error {
 	if err := checkMembers(b, plainName); err != nil {
 		return err
 	}
+	return decodeKnown(b, v)
+}
+
+// decodeKnown refuses unknown members and nothing else; see [checkMembers].
+func decodeKnown(b []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
 	return d.Decode(v)

@@ -74,6 +74,7 @@ type Until string
 // What can be waited for.
 const (
 	UntilRunning Until = "running" // or final, if it never runs
+	UntilServing Until = "serving" // running, and it accepts connections to all its ports; or final
 	UntilFinal   Until = "final"
 )
 
@@ -85,7 +86,7 @@ func (h *Host) Wait(ctx context.Context, name string, until Until) (compute.Inst
 			return compute.Instance{}, err
 		}
 		s := i.Status.State
-		if s.Final() || (until == UntilRunning && s == compute.Running) {
+		if s.Final() || (until != UntilFinal && s == compute.Running) {
 			return i, nil
 		}
 	}

@@ -190,12 +190,29 @@ func (n *Node) Identity(ctx context.Context) (Identity, error) {
 	return a, err
 }
 
-// JWKS returns the keys that the node's attestation results are signed with.
-func (n *Node) JWKS(ctx context.Context) (json.RawMessage, error) {
-	var a json.RawMessage
+// JWKS returns the keys that the node's attestation results are signed with. The
+// node is proven, so the keys are those of the code that the policy names.
+func (n *Node) JWKS(ctx context.Context) (attest.KeySet, error) {
+	var a attest.KeySet
 	err := n.call(ctx, http.MethodGet, "/.well-known/jwks.json", nil, &a)
 	return a, err
 }
+
+// TokenVerifier returns a verifier of the node's attestation results that still
+// refuses everything: the caller says for which audience and under which policy
+// a result is good.
+func (n *Node) TokenVerifier(ctx context.Context) (attest.TokenVerifier, error) {
+	set, err := n.JWKS(ctx)
+	if err != nil {
+		return attest.TokenVerifier{}, err
+	}
+	// The key that signs comes first, and names the issuer.
+	return attest.TokenVerifier{Keys: set, Issuer: NodeIssuer(set.IDs()[0])}, nil
+}
+
+// NodeIssuer is the iss of the attestation results of the node whose service key
+// has the thumbprint kid.
+func NodeIssuer(kid string) string { return "cloister node " + kid }
 
 // ServiceKeyBinding is the report data of evidence that vouches for a node's
 // service key (SPKI DER): what it signed, it signed inside this code.

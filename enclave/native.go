@@ -60,6 +60,14 @@ func (e *Enclave) SealingKey(ctx context.Context, p tee.SealPolicy, context []by
 	return e.agent.(native).SealingKey(ctx, p, context)
 }
 
+// Fail tells the agent why this program is about to end, so that the instance's
+// status names the reason. The agent takes it from this program's own roles
+// only: a user's program has its exit status and its log.
+func (e *Enclave) Fail(code tee.Code, message, hint string) error {
+	_, err := e.agent.Do(call.Request{Op: call.Fail, Name: string(code), Data: []byte(message), Hint: hint})
+	return err
+}
+
 // RawAttester returns an attester whose evidence carries report data unchanged.
 // The agent refuses it to all but this program's own roles: a user's program
 // could otherwise speak for its agent.

@@ -105,8 +105,12 @@ func wrapAll(r ReleaseRequest, granted []*key) ([]WrappedKey, error) {
 	return out, nil
 }
 
-// policyOf names the policies of a release together.
+// policyOf names the policies of a release together; zero when nothing was
+// asked for, for then no policy was asked either.
 func policyOf(granted []*key) [32]byte {
+	if len(granted) == 0 {
+		return [32]byte{}
+	}
 	fields := make([][]byte, len(granted))
 	for i, k := range granted {
 		fields[i] = k.digest[:]

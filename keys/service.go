@@ -1,6 +1,8 @@
 package keys
 
 import (
+	"bytes"
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -104,7 +106,8 @@ func (s *Service) applyKey(e keyEntry) error {
 }
 
 func newKey(e keyEntry) (*key, error) {
-	k := &key{owner: e.Owner, material: e.Material}
+	// Copies: whoever imports a key clears its own bytes afterwards.
+	k := &key{owner: bytes.Clone(e.Owner), material: bytes.Clone(e.Material)}
 	at := time.Unix(0, e.At).UTC()
 	k.info = Key{Name: e.Name, Version: e.Version, Owner: hex.EncodeToString(e.Owner), Created: at, Changed: at, Bytes: len(e.Material)}
 	return k, k.setPolicy(e.Policy)
@@ -183,12 +186,12 @@ func (s *Service) Create(_ context.Context, owner []byte, name string, size int,
 	return s.add(owner, name, material, policy, "create")
 }
 
-// Import stores a key that its owner made.
+// Import stores a copy of a key that its owner made; the caller clears its own.
 func (s *Service) Import(_ context.Context, owner []byte, name string, material Secret, policy []byte) (Key, error) {
 	if len(material) == 0 || len(material) > MaxKey {
 		return Key{}, fmt.Errorf("%w: key of %d bytes: want 1 to %d", ErrInvalid, len(material), MaxKey)
 	}
-	return s.add(owner, name, material, policy, "import")
+	return s.add(owner, name, bytes.Clone(material), policy, "import")
 }
 
 func (s *Service) add(owner []byte, name string, material Secret, policy []byte, action string) (Key, error) {

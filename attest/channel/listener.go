@@ -3,10 +3,10 @@ package channel
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"net"
 	"sync"
-	"time"
+
+	"github.com/cloister-cc/cloister/attest"
 )
 
 // maxPending bounds the connections that are being established at one time.
@@ -75,31 +75,26 @@ func (l *Listener) loop() {
 
 // establish shakes hands, then exchanges evidence or passes plain HTTPS on.
 func (l *Listener) establish(conn net.Conn) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(l.ctx, l.cfg.timeout())
-	defer cancel()
 	t := tls.Server(conn, l.config)
-	_ = t.SetDeadline(time.Now().Add(l.cfg.timeout()))
-	if err := t.HandshakeContext(ctx); err != nil {
-		_ = t.Close()
-		return nil, errors.Join(ErrChannel, err)
-	}
-	if t.ConnectionState().NegotiatedProtocol != Protocol {
-		return t, t.SetDeadline(time.Time{})
-	}
-	s, err := sessionOf(t.ConnectionState(), l.config.Certificates[0].Certificate[0], false)
-	if err != nil {
-		_ = t.Close()
+	plain := false
+	c, err := establish(l.ctx, t, l.cfg, func(ctx context.Context) (*attest.Verified, error) {
+		if plain = t.ConnectionState().NegotiatedProtocol != Protocol; plain {
+			return nil, nil
+		}
+		s, err := sessionOf(t.ConnectionState(), l.config.Certificates[0].Certificate[0], false)
+		if err != nil {
+			return nil, err
+		}
+		return serverExchange(ctx, t, s, l.cfg)
+	})
+	switch {
+	case err != nil:
 		return nil, err
+	case plain:
+		return t, nil
+	default:
+		return c, nil
 	}
-	peer, err := serverExchange(ctx, t, s, l.cfg)
-	if err == nil {
-		err = t.SetDeadline(time.Time{})
-	}
-	if err != nil {
-		_ = t.Close()
-		return nil, err
-	}
-	return &Conn{Conn: t, peer: peer}, nil
 }
 
 // Accept returns the next established connection.

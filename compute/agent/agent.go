@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -51,6 +52,7 @@ type agent struct {
 	mu      sync.Mutex
 	secrets map[string][]byte // in the vault
 	end     *failure          // why the agent ended the program, if it did
+	said    *failure          // why the program says that it ends
 }
 
 // failure is a reason for which an instance ends, with a stable code.
@@ -196,7 +198,7 @@ func (a *agent) waitProgram() error {
 	err := a.program.cmd.Wait()
 	a.logs.Wait()
 	a.mu.Lock()
-	ended := a.end
+	ended, said := a.end, a.said
 	a.mu.Unlock()
 	if ended != nil {
 		return ended
@@ -212,6 +214,9 @@ func (a *agent) waitProgram() error {
 		}
 		code = exit.ExitCode()
 	}
+	if code != 0 && said != nil {
+		return said
+	}
 	if err := a.sendOutputs(); err != nil {
 		return err
 	}
@@ -226,13 +231,24 @@ func (a *agent) endProgram(why *failure) {
 		a.end = why
 	}
 	a.mu.Unlock()
-	_ = a.program.cmd.Process.Kill()
+	if err := a.program.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		// This process is the first of its PID namespace: when it ends, so does
+		// the program, whatever stood in the way.
+		why.err = fmt.Errorf("%w (the program could not be killed: %w)", why.err, err)
+		a.report(failedEvent(why))
+		a.vault.wipe()
+		os.Exit(1)
+	}
 }
 
 // serveHost answers what the host asks of the instance.
 func (a *agent) serveHost(r link.Request, s net.Conn) {
 	switch r.Op {
 	case link.OpPort:
+		if !slices.Contains(a.doc.Ports, r.Port) {
+			link.Refuse(s, fmt.Sprintf("port %d is not in the launch document", r.Port))
+			return
+		}
 		conn, err := a.program.connect(r.Port)
 		if err != nil {
 			link.Refuse(s, err.Error())

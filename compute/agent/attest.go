@@ -225,7 +225,9 @@ func (c *nodeClient) keep(nonce []byte, wrapped []keys.WrappedKey) error {
 func (c *nodeClient) renew(r keys.ReleaseResponse) {
 	// time.Now carries the monotonic clock: setting the wall clock back does not
 	// make a lease longer.
-	lease := func(r keys.ReleaseResponse) time.Time { return time.Now().Add(time.Duration(r.LeaseSeconds) * time.Second) }
+	lease := func(r keys.ReleaseResponse) time.Time {
+		return time.Now().Add(time.Duration(r.LeaseSeconds) * time.Second)
+	}
 	expires := lease(r)
 	for {
 		pause := time.Until(expires) / 2

@@ -58,6 +58,14 @@ func (a *agent) handle(r call.Request) (call.Answer, error) {
 		}
 		a.program.listen(uint16(r.Number))
 		return call.Answer{}, nil
+	case call.Fail:
+		if a.doc.Image.Kind != launch.Builtin {
+			return call.Answer{}, errors.New("giving a reason is for the platform's own roles")
+		}
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.said = &failure{code: r.Name, err: errors.New(string(r.Data)), hint: r.Hint}
+		return call.Answer{}, nil
 	default:
 		return call.Answer{}, fmt.Errorf("unknown request %q", r.Op)
 	}

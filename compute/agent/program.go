@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -31,6 +32,7 @@ type program struct {
 
 	mu       sync.Mutex
 	listened map[uint16]bool
+	changed  chan struct{} // closed and replaced when listened changes
 }
 
 func startProgram() (*program, error) {
@@ -75,7 +77,7 @@ func startProgram() (*program, error) {
 	}
 	return &program{
 		cmd: cmd, calls: calls, ports: ports.(*net.UnixConn), output: outR, errors: errR,
-		listened: map[uint16]bool{},
+		listened: map[uint16]bool{}, changed: make(chan struct{}),
 	}, nil
 }
 
@@ -98,16 +100,38 @@ func (p *program) listen(port uint16) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.listened[port] = true
+	close(p.changed)
+	p.changed = make(chan struct{})
+}
+
+// listenPatience is how long a connection waits for a program that has just
+// started to listen.
+const listenPatience = 10 * time.Second
+
+// awaitListen waits until the program listens on port.
+func (p *program) awaitListen(port uint16) error {
+	timeout := time.NewTimer(listenPatience)
+	defer timeout.Stop()
+	for {
+		p.mu.Lock()
+		ok, changed := p.listened[port], p.changed
+		p.mu.Unlock()
+		if ok {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-timeout.C:
+			return fmt.Errorf("the program does not listen on port %d", port)
+		}
+	}
 }
 
 // connect passes one end of a new socket pair to the program's listener of port
 // and returns the other.
 func (p *program) connect(port uint16) (net.Conn, error) {
-	p.mu.Lock()
-	ok := p.listened[port]
-	p.mu.Unlock()
-	if !ok {
-		return nil, fmt.Errorf("the program does not listen on port %d", port)
+	if err := p.awaitListen(port); err != nil {
+		return nil, err
 	}
 	ours, theirs, err := socketpair(unix.SOCK_STREAM)
 	if err != nil {

@@ -32,6 +32,7 @@ import (
 	"github.com/cloister-cc/cloister/enclave"
 	"github.com/cloister-cc/cloister/enclave/call"
 	"github.com/cloister-cc/cloister/enclave/wasm"
+	"github.com/cloister-cc/cloister/tee"
 	"github.com/cloister-cc/cloister/tee/launch"
 )
 
@@ -150,10 +151,13 @@ func runRole(roles map[launch.Role]Role, role launch.Role, s *call.Start) (int, 
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, e); err != nil {
-		return 1, err
+	if err = run(ctx, e); err == nil {
+		return 0, nil
 	}
-	return 0, nil
+	if coded, ok := errors.AsType[*tee.Error](err); ok {
+		err = errors.Join(err, e.Fail(coded.Code, err.Error(), coded.Hint))
+	}
+	return 1, err
 }
 
 // dirEnv tells the program where its directories are.

@@ -86,6 +86,13 @@ func restrictFiles(p Profile, r *Report) error {
 		r.add(LandlockScope, unix.ENOSYS)
 		return nil
 	}
+	config := landlock.V7
+	if p.Wait {
+		// Landlock lets a thread signal its own domain and those nested in it. A
+		// child that was started before, or by another thread, is in neither, and
+		// its parent could never end it; the PID namespace stands in.
+		config.Scoped = llsys.ScopeAbstractUnixSocket
+	}
 	const (
 		read  = landlock.AccessFSSet(llsys.AccessFSReadFile | llsys.AccessFSReadDir)
 		write = read | landlock.AccessFSSet(llsys.AccessFSWriteFile|llsys.AccessFSRemoveDir|llsys.AccessFSRemoveFile|
@@ -103,7 +110,7 @@ func restrictFiles(p Profile, r *Report) error {
 	if p.Execute != "" {
 		rules = append(rules, landlock.PathAccess(landlock.AccessFSSet(llsys.AccessFSExecute|llsys.AccessFSReadFile), p.Execute))
 	}
-	if err := landlock.V7.BestEffort().Restrict(rules...); err != nil {
+	if err := config.BestEffort().Restrict(rules...); err != nil {
 		return fmt.Errorf("lock down: landlock: %w", err)
 	}
 	r.add(Landlock, nil)

@@ -34,15 +34,20 @@ func (s *Shim) serveControl(l *net.UnixListener) {
 		if err != nil {
 			return
 		}
-		go s.control(c)
+		go func() {
+			defer func() { _ = c.Close() }()
+			if unixsock.SamePeer(c) == nil {
+				s.control(s.record.Conn("control", c))
+			}
+		}()
 	}
 }
 
-func (s *Shim) control(c *net.UnixConn) {
+func (s *Shim) control(c net.Conn) {
 	defer func() { _ = c.Close() }()
 	var r link.Request
 	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
-	if unixsock.SamePeer(c) != nil || frame.Read(c, link.MaxRequest, &r) != nil {
+	if frame.Read(c, link.MaxRequest, &r) != nil {
 		return
 	}
 	_ = c.SetReadDeadline(time.Time{})

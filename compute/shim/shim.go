@@ -13,6 +13,7 @@ import (
 
 	"github.com/cloister-cc/cloister/compute"
 	"github.com/cloister-cc/cloister/compute/link"
+	"github.com/cloister-cc/cloister/internal/tap"
 	"github.com/cloister-cc/cloister/internal/unixsock"
 	"github.com/cloister-cc/cloister/tee"
 )
@@ -34,6 +35,7 @@ type Shim struct {
 	intent compute.Intent
 	driver compute.Driver
 	logger *slog.Logger
+	record tap.Dir
 	log    *consoleLog
 	link   *link.Link
 	logs   sync.WaitGroup // open log streams
@@ -47,8 +49,9 @@ type Shim struct {
 }
 
 // Run owns the instance in dir until it has ended. It returns [ErrRunning] when
-// another process does already.
-func Run(ctx context.Context, dir compute.Dir, driverFor func(tee.Kind) (compute.Driver, error), logger *slog.Logger) error {
+// another process does already. What passes between the instance and this
+// process is recorded in record, unless that is empty.
+func Run(ctx context.Context, dir compute.Dir, driverFor func(tee.Kind) (compute.Driver, error), record tap.Dir, logger *slog.Logger) error {
 	lock, err := compute.Lock(dir.Lock())
 	if errors.Is(err, compute.ErrLocked) {
 		return ErrRunning
@@ -61,7 +64,7 @@ func Run(ctx context.Context, dir compute.Dir, driverFor func(tee.Kind) (compute
 	if err != nil {
 		return err
 	}
-	s := &Shim{dir: dir, lock: lock, intent: intent, logger: logger, watchers: map[chan compute.Status]struct{}{}}
+	s := &Shim{dir: dir, lock: lock, intent: intent, logger: logger, record: record, watchers: map[chan compute.Status]struct{}{}}
 	s.status = compute.Status{Epoch: intent.Epoch, ShimPID: os.Getpid(), StartedAt: time.Now().UTC()}
 	listener, err := unixsock.Listen(dir.Socket())
 	if err != nil {
@@ -102,7 +105,7 @@ func (s *Shim) own(ctx context.Context) error {
 		machine.Kill()
 		return errStopped
 	}
-	l, err := link.New(machine.Channel(), true)
+	l, err := link.New(s.record.Stream("channel", machine.Channel()), true)
 	if err != nil {
 		machine.Kill()
 		return err

@@ -46,6 +46,7 @@ const (
 	CounterRead    Op = "counter_read"    // Name
 	CounterAdvance Op = "counter_advance" // Name, Number: from, Data: digest
 	Listen         Op = "listen"          // Number: port
+	Fail           Op = "fail"            // Name: code, Data: message, Hint; why the program is about to end; built-in roles only
 )
 
 // ProgramContext is the context of report data that programs ask for, so that
@@ -58,6 +59,7 @@ type Request struct {
 	Name   string `cbor:"2,keyasint,omitempty"`
 	Number uint64 `cbor:"3,keyasint,omitempty"`
 	Data   []byte `cbor:"4,keyasint,omitempty"`
+	Hint   string `cbor:"5,keyasint,omitempty"`
 }
 
 // Answer is the answer to one question; Code is empty for success.

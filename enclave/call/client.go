@@ -25,7 +25,7 @@ func NewClient(conn net.Conn) *Client { return &Client{conn: conn} }
 
 // Do sends a request and returns the answer. A refusal is a *tee.Error.
 func (c *Client) Do(r Request) (Answer, error) {
-	if n := len(r.Name) + len(r.Data); n > maxContent {
+	if n := len(r.Name) + len(r.Data) + len(r.Hint); n > maxContent {
 		return Answer{}, &tee.Error{
 			Code: tee.CodeParse, Op: "ask the agent for " + string(r.Op),
 			Err: fmt.Errorf("%d bytes, at most %d", n, maxContent),

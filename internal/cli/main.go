@@ -26,8 +26,10 @@ import (
 	"github.com/cloister-cc/cloister/compute/shim"
 	csoftware "github.com/cloister-cc/cloister/compute/software"
 	"github.com/cloister-cc/cloister/internal/datadir"
+	"github.com/cloister-cc/cloister/internal/demo"
 	"github.com/cloister-cc/cloister/internal/node"
 	"github.com/cloister-cc/cloister/internal/server"
+	"github.com/cloister-cc/cloister/internal/tap"
 	"github.com/cloister-cc/cloister/tee"
 	"github.com/cloister-cc/cloister/tee/launch"
 )
@@ -64,13 +66,15 @@ func inner(args []string) (code int, was bool) {
 		return agent.Main(), true
 	case agent.ProgramCommand:
 		return program.Main(map[launch.Role]program.Role{launch.RoleNode: node.Run}), true
+	case demo.ControlCommand:
+		return demo.ControlMain(), true
 	case sandbox.ProbeCommand:
 		return sandbox.ProbeMain(), true
 	case server.PlatformCommand:
 		return server.PlatformMain(args[1:], logger), true
 	case shim.Command:
-		return shim.Main(args[1:], func(dir compute.Dir) error {
-			return shim.Run(context.Background(), dir, driversFor(dir), logger)
+		return shim.Main(args[1:], func(dir compute.Dir, record tap.Dir) error {
+			return shim.Run(context.Background(), dir, driversFor(dir), record, logger)
 		}), true
 	default:
 		return 0, false

@@ -3,16 +3,18 @@ package cli
 import (
 	"fmt"
 	"io"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cloister-cc/cloister/client"
 	"github.com/cloister-cc/cloister/internal/datadir"
 	"github.com/cloister-cc/cloister/internal/server"
+	"github.com/cloister-cc/cloister/internal/tap"
 )
 
 func (a *app) upCommand() *cobra.Command {
-	var listen string
+	var listen, record string
 	cmd := &cobra.Command{
 		Use: "up", Short: "Run the platform on this machine until stopped",
 		Long: "Up starts the software TEE (simulated), the node with attestation and keys inside it,\n" +
@@ -29,13 +31,19 @@ func (a *app) upCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if record != "" {
+				if record, err = filepath.Abs(record); err != nil {
+					return err
+				}
+			}
 			return server.Run(cmd.Context(), server.Config{
-				Data: data, Listen: listen, Logger: logger,
+				Data: data, Listen: listen, Logger: logger, Record: tap.Dir(record),
 				Ready: func(p client.Platform) { a.announce(data, p) },
 			})
 		},
 	}
 	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:7443", "TCP address of the node's HTTPS face; TLS ends inside its TEE")
+	cmd.Flags().StringVar(&record, "record-traffic", "", "record everything that passes between processes into this directory, to search it (slow)")
 	return cmd
 }
 

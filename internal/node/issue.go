@@ -3,36 +3,30 @@ package node
 import (
 	"crypto/ecdsa"
 	"crypto/rand"
-	"encoding/json"
 	"net/http"
-
-	"github.com/go-jose/go-jose/v4"
+	"time"
 
 	"github.com/cloister-cc/cloister/attest"
 	"github.com/cloister-cc/cloister/client"
 	"github.com/cloister-cc/cloister/keys"
 )
 
-type tmpIssuer struct{ key *ecdsa.PrivateKey }
+// newIssuer states this node's verdicts under its service key.
+func newIssuer(key *ecdsa.PrivateKey) (*attest.Issuer, error) {
+	kid, err := attest.Thumbprint(&key.PublicKey)
+	if err != nil {
+		return nil, err
+	}
+	return attest.NewIssuer(attest.IssuerConfig{Name: client.NodeIssuer(kid), Key: key, Build: "cloister node", Now: time.Now})
+}
 
-func newIssuer(key *ecdsa.PrivateKey) (*tmpIssuer, error) { return &tmpIssuer{key}, nil }
-
+// issue makes the attestation result of a verdict. It is for no audience in
+// particular: whoever relies on it names the policy that it wants.
 func (s *service) issue(v *attest.Verified, policy [32]byte) (string, error) {
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: s.issuer.key}, nil)
-	if err != nil {
-		return "", err
-	}
-	b, _ := json.Marshal(v.Claims.Tree())
-	j, err := signer.Sign(b)
-	if err != nil {
-		return "", err
-	}
-	return j.CompactSerialize()
+	return s.issuer.Issue(v, policy, attest.IssueOptions{})
 }
 
-func (s *service) jwks() (any, error) {
-	return jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: s.issuer.key.Public()}}}, nil
-}
+func (s *service) jwks() (any, error) { return s.issuer.JWKS(), nil }
 
 // sign signs a receipt with the service key.
 func (s *service) sign(r *http.Request, receipt keys.Receipt) (client.SignedReceipt, error) {

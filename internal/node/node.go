@@ -63,7 +63,7 @@ type service struct {
 	enclave  *enclave.Enclave
 	keys     *keys.Service
 	log      *statelog.Log
-	issuer   *tmpIssuer
+	issuer   *attest.Issuer
 	key      *ecdsa.PrivateKey
 	verifier *attest.Verifier
 	input    func(tee.Kind) tee.Input

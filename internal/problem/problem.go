@@ -61,6 +61,11 @@ func From(err error) *Problem {
 		p.Failures = e.Failures
 		return p
 	}
+	if e, ok := errors.AsType[*attest.TokenError](err); ok {
+		p := New(http.StatusForbidden, "token_refused", "the attestation result is refused", "")
+		p.Failures = e.Failures
+		return p
+	}
 	if e, ok := errors.AsType[*tee.Error](err); ok {
 		status := http.StatusServiceUnavailable
 		if e.Code != tee.CodeUnavailable {

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"github.com/cloister-cc/cloister/client"
 	"io"
 	"mime"
 	"mime/multipart"
@@ -15,6 +14,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cloister-cc/cloister/client"
 	"github.com/cloister-cc/cloister/compute"
 	"github.com/cloister-cc/cloister/compute/shim"
 	"github.com/cloister-cc/cloister/internal/problem"
@@ -125,8 +125,8 @@ func (p *partReader) Read(b []byte) (int, error) {
 // maxWait bounds a long poll.
 const maxWait = time.Minute
 
-// get answers at once, or with ?wait=running, final or gone when the instance
-// is there, or after a minute with what it is then.
+// get answers at once, or with ?wait=running, serving, final or gone when the
+// instance is there, or after a minute with what it is then.
 func (h *Host) get(w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("name")
 	until := r.URL.Query().Get("wait")
@@ -137,11 +137,18 @@ func (h *Host) get(w http.ResponseWriter, r *http.Request) error {
 		}
 		return reply(w, i)
 	}
-	if !slices.Contains([]string{"running", "final", "gone"}, until) {
-		return problem.New(http.StatusBadRequest, "bad_request", "wait: want running, final or gone", "")
+	if !slices.Contains([]string{"running", "serving", "final", "gone"}, until) {
+		return problem.New(http.StatusBadRequest, "bad_request", "wait: want running, serving, final or gone", "")
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), maxWait)
 	defer cancel()
+	if until == "serving" {
+		i, err := h.waitServing(ctx, name)
+		if err != nil {
+			return err
+		}
+		return reply(w, i)
+	}
 	i, err := h.supervisor.Wait(ctx, name, func(i compute.Instance) bool {
 		switch until {
 		case "gone":
@@ -156,6 +163,46 @@ func (h *Host) get(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return reply(w, i)
+}
+
+// waitServing waits until an instance runs and accepts connections to all its
+// ports, or has ended, or ctx ends.
+func (h *Host) waitServing(ctx context.Context, name string) (compute.Instance, error) {
+	for {
+		i, err := h.supervisor.Wait(ctx, name, func(i compute.Instance) bool {
+			return i.Status.State == compute.Running || i.Status.State.Final()
+		})
+		if errors.Is(err, context.DeadlineExceeded) || err == nil && i.Status.State.Final() {
+			return i, nil
+		}
+		if err != nil {
+			return i, err
+		}
+		if h.accepts(name, i.Spec.Launch.Ports) {
+			return i, nil
+		}
+		select {
+		case <-ctx.Done():
+			return i, nil
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// accepts reports whether the program listens on all the ports.
+func (h *Host) accepts(name string, ports []uint16) bool {
+	dir, err := h.supervisor.Dir(name)
+	if err != nil {
+		return false
+	}
+	for _, port := range ports {
+		c, err := shim.Dial(dir, port)
+		if err != nil {
+			return false
+		}
+		_ = c.Close()
+	}
+	return true
 }
 
 func (h *Host) change(f func(*compute.Supervisor, string) error) func(http.ResponseWriter, *http.Request) error {

@@ -38,23 +38,19 @@ func (h *Host) forward(ctx context.Context, l net.Listener) error {
 				_ = c.Close()
 				return
 			}
-			h.carry(c, node)
+			carry(h.cfg.Record.Conn("client", c), h.cfg.Record.Conn("node", node))
 		}()
 	}
 }
 
-func (h *Host) carry(client, node net.Conn) {
-	var up, down io.Writer = node, client
-	if h.cfg.Tap != nil {
-		up, down = io.MultiWriter(node, h.cfg.Tap), io.MultiWriter(client, h.cfg.Tap)
-	}
+func carry(client, node net.Conn) {
 	done := make(chan struct{})
 	go func() {
-		_, _ = io.Copy(up, client)
+		_, _ = io.Copy(node, client)
 		closeWrite(node)
 		close(done)
 	}()
-	_, _ = io.Copy(down, node)
+	_, _ = io.Copy(client, node)
 	closeWrite(client)
 	<-done
 	_ = client.Close()

@@ -1,12 +1,10 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"github.com/cloister-cc/cloister/client"
-	"github.com/cloister-cc/cloister/internal/datadir"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -14,9 +12,12 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/cloister-cc/cloister/client"
 	"github.com/cloister-cc/cloister/compute"
 	"github.com/cloister-cc/cloister/compute/shim"
 	csoftware "github.com/cloister-cc/cloister/compute/software"
+	"github.com/cloister-cc/cloister/internal/datadir"
+	"github.com/cloister-cc/cloister/internal/tap"
 	"github.com/cloister-cc/cloister/internal/unixsock"
 	"github.com/cloister-cc/cloister/tee"
 	"github.com/cloister-cc/cloister/tee/launch"
@@ -32,9 +33,9 @@ type Config struct {
 	Listen string
 	// Logger receives what happens; nil discards.
 	Logger *slog.Logger
-	// Tap, when set, receives a copy of every byte that passes between a client
-	// and the node, as the host sees it.
-	Tap io.Writer
+	// Record is where everything that passes between the processes of the
+	// platform and its clients is recorded; empty records nothing.
+	Record tap.Dir
 	// Ready, when set, is called once the node is attested and serves.
 	Ready func(client.Platform)
 }
@@ -64,7 +65,11 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	h.paths = datadir.Paths{Data: data}
-	for _, dir := range []string{data, filepath.Dir(h.paths.API())} {
+	dirs := []string{data, filepath.Dir(h.paths.API())}
+	if cfg.Record != "" {
+		dirs = append(dirs, string(cfg.Record))
+	}
+	for _, dir := range dirs {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("make data directory: %w", err)
 		}
@@ -83,12 +88,12 @@ func Run(ctx context.Context, cfg Config) error {
 func (h *Host) serve(ctx context.Context) error {
 	watch, stopWatching := context.WithCancel(ctx)
 	defer stopWatching()
-	platform, err := keepPlatform(watch, h.paths, h.logger)
+	platform, err := keepPlatform(watch, h.paths, h.cfg.Record, h.logger)
 	if err != nil {
 		return err
 	}
 	h.driver = csoftware.New(h.paths.PlatformSocket())
-	h.supervisor, err = compute.Open(ctx, h.paths.Instances(), shim.Processes{}, h.logger, h.driver)
+	h.supervisor, err = compute.Open(ctx, h.paths.Instances(), shim.Processes{Record: h.cfg.Record}, h.logger, h.driver)
 	if err != nil {
 		return err
 	}
@@ -110,7 +115,7 @@ func (h *Host) serve(ctx context.Context) error {
 	}
 	server := &http.Server{Handler: h.routes(), ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
 	failed := make(chan error, 2)
-	go func() { failed <- server.Serve(sameUser{api}) }()
+	go func() { failed <- server.Serve(sameUser{api, h.cfg.Record}) }()
 	go func() { failed <- h.forward(ctx, tcp) }()
 	defer func() { _ = server.Close() }()
 	if h.cfg.Ready != nil {
@@ -156,9 +161,9 @@ func (h *Host) ensureNode(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, nodeReady)
 	defer cancel()
-	node, err := h.supervisor.Wait(ctx, compute.NodeName, func(i compute.Instance) bool { return i.Status.State == compute.Running })
-	if err != nil {
-		return &tee.Error{Code: tee.CodeUnavailable, Op: "start node", Hint: "see " + string(compute.Dir(filepath.Join(h.paths.Instances(), compute.NodeName)).ShimLog()),
+	node, err := h.waitServing(ctx, compute.NodeName)
+	if err != nil || node.Status.State != compute.Running || ctx.Err() != nil {
+		return &tee.Error{Code: tee.CodeUnavailable, Op: "start node", Hint: cmp.Or(node.Status.Hint, "see "+string(compute.Dir(filepath.Join(h.paths.Instances(), compute.NodeName)).Log())),
 			Err: fmt.Errorf("it is %s: %s %s", node.Status.State, node.Status.Code, node.Status.Message)}
 	}
 	return nil
@@ -190,7 +195,10 @@ func (h *Host) describe(address string, platform software.PlatformInfo) error {
 }
 
 // sameUser drops connections of other users.
-type sameUser struct{ *net.UnixListener }
+type sameUser struct {
+	*net.UnixListener
+	record tap.Dir
+}
 
 func (l sameUser) Accept() (net.Conn, error) {
 	for {
@@ -199,7 +207,7 @@ func (l sameUser) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		if unixsock.SamePeer(c) == nil {
-			return c, nil
+			return l.record.Conn("api", c), nil
 		}
 		_ = c.Close()
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"github.com/cloister-cc/cloister/internal/datadir"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -12,31 +11,33 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/cloister-cc/cloister/internal/datadir"
+	"github.com/cloister-cc/cloister/internal/tap"
 	"github.com/cloister-cc/cloister/internal/unixsock"
 	"github.com/cloister-cc/cloister/tee/software"
 )
 
 // PlatformCommand is the hidden command of this binary that is the software
-// TEE's platform: platform DATADIR.
+// TEE's platform: platform DATADIR RECORD.
 const PlatformCommand = "platform"
 
 // PlatformMain runs the platform of a data directory until it is told to stop.
 func PlatformMain(args []string, logger *slog.Logger) int {
-	if len(args) != 1 {
-		fmt.Fprintln(os.Stderr, "platform: want one directory")
+	if len(args) != 2 {
+		fmt.Fprintln(os.Stderr, "platform: want a directory, and where to record")
 		return 2
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	if err := runPlatform(ctx, datadir.Paths{Data: args[0]}, logger); err != nil {
+	if err := runPlatform(ctx, datadir.Paths{Data: args[0]}, tap.Dir(args[1]), logger); err != nil {
 		fmt.Fprintln(os.Stderr, "platform:", err)
 		return 1
 	}
 	return 0
 }
 
-func runPlatform(ctx context.Context, paths datadir.Paths, logger *slog.Logger) error {
-	p, err := software.OpenPlatform(paths.Platform(), software.Options{Logger: logger})
+func runPlatform(ctx context.Context, paths datadir.Paths, record tap.Dir, logger *slog.Logger) error {
+	p, err := software.OpenPlatform(paths.Platform(), software.Options{Logger: logger, Record: record.Frames})
 	if err != nil {
 		return err
 	}
@@ -53,8 +54,8 @@ const platformStart = 20 * time.Second
 
 // keepPlatform makes sure that a platform runs, now and until ctx ends. It
 // returns when the first one answers.
-func keepPlatform(ctx context.Context, paths datadir.Paths, logger *slog.Logger) (software.PlatformInfo, error) {
-	exited, err := ensurePlatform(ctx, paths)
+func keepPlatform(ctx context.Context, paths datadir.Paths, record tap.Dir, logger *slog.Logger) (software.PlatformInfo, error) {
+	exited, err := ensurePlatform(ctx, paths, record)
 	if err != nil {
 		return software.PlatformInfo{}, err
 	}
@@ -74,7 +75,7 @@ func keepPlatform(ctx context.Context, paths datadir.Paths, logger *slog.Logger)
 				return
 			}
 			logger.WarnContext(ctx, "software TEE platform ended; starting it again")
-			if exited, err = ensurePlatform(ctx, paths); err != nil {
+			if exited, err = ensurePlatform(ctx, paths, record); err != nil {
 				logger.ErrorContext(ctx, "software TEE platform does not start", slog.Any("error", err))
 				exited = nil
 			}
@@ -85,7 +86,7 @@ func keepPlatform(ctx context.Context, paths datadir.Paths, logger *slog.Logger)
 
 // ensurePlatform adopts the running platform (then the channel is nil) or
 // starts one and waits until it answers.
-func ensurePlatform(ctx context.Context, paths datadir.Paths) (<-chan struct{}, error) {
+func ensurePlatform(ctx context.Context, paths datadir.Paths, record tap.Dir) (<-chan struct{}, error) {
 	if _, err := software.Connect(paths.PlatformSocket()); err == nil {
 		return nil, nil
 	}
@@ -94,7 +95,7 @@ func ensurePlatform(ctx context.Context, paths datadir.Paths) (<-chan struct{}, 
 		return nil, fmt.Errorf("start software TEE platform: %w", err)
 	}
 	defer func() { _ = log.Close() }()
-	cmd := exec.Command("/proc/self/exe", PlatformCommand, paths.Data)
+	cmd := exec.Command("/proc/self/exe", PlatformCommand, paths.Data, string(record))
 	cmd.Args[0] = "cloister"
 	cmd.Dir, cmd.Env = "/", []string{}
 	cmd.Stdout, cmd.Stderr = log, log

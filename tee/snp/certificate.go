@@ -22,8 +22,8 @@ const maxCSPID = 256
 // certificate definition").
 var oidAMD = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 3704, 1}
 
-// Certificate is what AMD vouches for in a VCEK or VLEK.
-type Certificate struct {
+// certificate is what AMD vouches for in a VCEK or VLEK.
+type certificate struct {
 	SigningKey  SigningKey
 	Product     Product
 	ProductName string  // as written, for example "Milan-B0"
@@ -37,11 +37,14 @@ type Certificate struct {
 
 // parseCertificate reads AMD's extensions of a VCEK or VLEK certificate. It
 // does not check who signed it.
-func parseCertificate(c *x509.Certificate) (*Certificate, error) {
+func parseCertificate(c *x509.Certificate) (*certificate, error) {
 	ext := amdExtensions(c)
-	out := &Certificate{NotBefore: c.NotBefore, NotAfter: c.NotAfter}
+	out := &certificate{NotBefore: c.NotBefore, NotAfter: c.NotAfter}
 	if ext == nil {
 		return nil, errors.New("no AMD extensions: not a VCEK or VLEK")
+	}
+	if c.IsCA {
+		return nil, errors.New("is a certificate authority")
 	}
 	key, ok := c.PublicKey.(*ecdsa.PublicKey)
 	if !ok || key.Curve != elliptic.P384() {
@@ -53,7 +56,10 @@ func parseCertificate(c *x509.Certificate) (*Certificate, error) {
 	if err := out.parseTCB(ext); err != nil {
 		return nil, err
 	}
-	return out, out.parseOwner(c, ext)
+	if err := out.parseOwner(c, ext); err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 // amdExtensions returns the values of AMD's extensions by the rest of their
@@ -73,7 +79,7 @@ func amdExtensions(c *x509.Certificate) map[string][]byte {
 	return ext
 }
 
-func (c *Certificate) parseProduct(v []byte) error {
+func (c *certificate) parseProduct(v []byte) error {
 	var raw asn1.RawValue
 	rest, err := asn1.Unmarshal(v, &raw)
 	if err != nil || len(rest) > 0 || raw.Tag != asn1.TagIA5String || len(raw.Bytes) > 64 {
@@ -87,7 +93,7 @@ func (c *Certificate) parseProduct(v []byte) error {
 }
 
 // parseTCB puts the patch levels where a report has them.
-func (c *Certificate) parseTCB(ext map[string][]byte) error {
+func (c *certificate) parseTCB(ext map[string][]byte) error {
 	// Place in TCB_VERSION → extension; required ones are named in need.
 	places, need := [8]string{"3.1", "3.2", "3.4", "3.5", "3.6", "3.7", "3.3", "3.8"}, []string{"3.1", "3.2", "3.3", "3.8"}
 	if c.Product == Turin {
@@ -115,7 +121,7 @@ func (c *Certificate) parseTCB(ext map[string][]byte) error {
 
 // parseOwner tells VCEK from VLEK by what the certificate is bound to: a chip
 // or a cloud provider. Having both or neither is an error.
-func (c *Certificate) parseOwner(cert *x509.Certificate, ext map[string][]byte) error {
+func (c *certificate) parseOwner(cert *x509.Certificate, ext map[string][]byte) error {
 	hwID, vcek := ext["4"]
 	csp, vlek := ext["5"]
 	switch name := cert.Subject.CommonName; {
@@ -130,7 +136,7 @@ func (c *Certificate) parseOwner(cert *x509.Certificate, ext map[string][]byte) 
 
 // parseChipID accepts the bare bytes that AMD writes today and the OCTET STRING
 // around them that some certificates have.
-func (c *Certificate) parseChipID(v []byte) error {
+func (c *certificate) parseChipID(v []byte) error {
 	want := 64
 	if c.Product == Turin {
 		want = turinChipID
@@ -145,7 +151,7 @@ func (c *Certificate) parseChipID(v []byte) error {
 	return nil
 }
 
-func (c *Certificate) parseCSP(v []byte) error {
+func (c *certificate) parseCSP(v []byte) error {
 	var raw asn1.RawValue
 	rest, err := asn1.Unmarshal(v, &raw)
 	if err != nil || len(rest) > 0 || raw.Class != asn1.ClassUniversal || len(raw.Bytes) == 0 || len(raw.Bytes) > maxCSPID {
@@ -164,10 +170,10 @@ func (c *Certificate) parseCSP(v []byte) error {
 }
 
 // matchesChip reports whether the certificate is for the chip of the report.
-func (c *Certificate) matchesChip(r *Report) bool {
+func (c *certificate) matchesChip(r *Report) bool {
 	n := len(c.ChipID)
 	return n > 0 && bytes.Equal(c.ChipID, r.ChipID[:n]) && allZero(r.ChipID[n:])
 }
 
 // chipHex is the chip's name as claims and KDS addresses spell it.
-func (c *Certificate) chipHex() string { return hex.EncodeToString(c.ChipID) }
+func (c *certificate) chipHex() string { return hex.EncodeToString(c.ChipID) }

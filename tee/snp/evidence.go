@@ -147,7 +147,10 @@ func ParseReport(b []byte) (*Report, error) {
 	if r.Version >= 3 {
 		copy(r.CPUID[:], b[offCPUID:])
 	}
-	return r, r.parseSignature(b)
+	if err := r.parseSignature(b); err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
 // parseSignature reads r and s, 72-byte little-endian fields of which P-384

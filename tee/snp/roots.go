@@ -7,8 +7,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-
-	"github.com/cloister-cc/cloister/tee"
 )
 
 //go:embed roots/*.pem
@@ -26,15 +24,10 @@ var rootNames = []struct{ file, signer, root string }{
 	{"ask_ark_turin_vlek.pem", "104e10a8bd060a3c20a434261a57d0588fd65a88915b4f65b08bdecaf8df1a3c", "1f084161a44bb6d93778a904877d4819cafa5d05ef4193b2ded9dd9c73dd3f6a"},
 }
 
-// anchors are the certificates that the relying party trusts: roots, and
-// signing certificates under them.
-type anchors struct {
-	roots, signers []*x509.Certificate
-}
-
-// embeddedAnchors parses AMD's certificates. An error is a defect of the build.
-func embeddedAnchors() (*anchors, error) {
-	a := &anchors{}
+// embeddedCertificates parses AMD's certificates. An error is a defect of the
+// build.
+func embeddedCertificates() ([]*x509.Certificate, error) {
+	var all []*x509.Certificate
 	for _, n := range rootNames {
 		b, err := rootFiles.ReadFile("roots/" + n.file)
 		if err != nil {
@@ -44,27 +37,9 @@ func embeddedAnchors() (*anchors, error) {
 		if err != nil || len(certs) != 2 {
 			return nil, fmt.Errorf("%s: want two certificates: %v", n.file, err)
 		}
-		a.add(certs...)
+		all = append(all, certs...)
 	}
-	return a, nil
-}
-
-// givenAnchors sorts the caller's trust anchors: self-signed ones are roots,
-// the others signing certificates.
-func givenAnchors(roots tee.Roots) *anchors {
-	a := &anchors{}
-	a.add(roots...)
-	return a
-}
-
-func (a *anchors) add(certs ...*x509.Certificate) {
-	for _, c := range certs {
-		if bytes.Equal(c.RawSubject, c.RawIssuer) {
-			a.roots = append(a.roots, c)
-		} else {
-			a.signers = append(a.signers, c)
-		}
-	}
+	return all, nil
 }
 
 // parsePEM reads certificates and refuses any other block.

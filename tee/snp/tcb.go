@@ -1,9 +1,10 @@
 package snp
 
 import (
-	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cloister-cc/cloister/tee"
 )
@@ -33,13 +34,14 @@ func (t TCB) String() string {
 	return fmt.Sprintf("fmc %d, bootloader %d, tee %d, snp %d, microcode %d", t.FMC, t.Bootloader, t.TEE, t.SNP, t.Microcode)
 }
 
-// atLeast reports whether every component is at least min's.
-func (t TCB) atLeast(min TCB) bool {
-	return t.FMC >= min.FMC && t.Bootloader >= min.Bootloader && t.TEE >= min.TEE && t.SNP >= min.SNP && t.Microcode >= min.Microcode
+// atLeast reports whether every component is at least o's.
+func (t TCB) atLeast(o TCB) bool {
+	return t.FMC >= o.FMC && t.Bootloader >= o.Bootloader && t.TEE >= o.TEE && t.SNP >= o.SNP && t.Microcode >= o.Microcode
 }
 
 // MinimumTCB names the collateral (tee.Endorsements.Collateral) that says which
-// firmware is current: a JSON object from product to the least [TCB],
+// firmware is current: a JSON object from product to the least [TCB], in which
+// every component is named (fmc for Turin alone),
 //
 //	{"Milan": {"bootloader": 4, "tee": 0, "snp": 24, "microcode": 219}}
 //
@@ -56,22 +58,52 @@ func tcbStatus(p Product, got TCB, in tee.Input) (tee.TCBStatus, *tee.Failure) {
 	if !given {
 		return tee.TCBUnknown, nil
 	}
-	bad := &tee.Failure{Code: tee.CodeParse, Claim: MinimumTCB, Want: "a JSON object from product to TCB", Got: "other bytes"}
-	if len(doc) > maxMinimumTCB {
-		return "", bad
+	least, err := parseMinimumTCB(doc)
+	if err != nil {
+		return "", &tee.Failure{Code: tee.CodeParse, Claim: MinimumTCB, Want: "a JSON object from product to TCB", Got: fmt.Sprintf("%.200q", err.Error())}
 	}
-	var least map[Product]TCB
-	d := json.NewDecoder(bytes.NewReader(doc))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&least); err != nil || d.More() {
-		return "", bad
-	}
-	min, known := least[p]
+	floor, known := least[p]
 	switch {
 	case !known:
 		return tee.TCBUnknown, nil
-	case got.atLeast(min):
+	case got.atLeast(floor):
 		return tee.TCBUpToDate, nil
 	}
 	return tee.TCBOutOfDate, nil
+}
+
+// parseMinimumTCB reads the document of [MinimumTCB]. A misspelt product or a
+// component that is left out would be a check that nobody misses, so both are
+// refused.
+func parseMinimumTCB(doc []byte) (map[Product]TCB, error) {
+	if len(doc) > maxMinimumTCB {
+		return nil, fmt.Errorf("%d bytes", len(doc))
+	}
+	var levels map[Product]map[string]uint8
+	if err := json.Unmarshal(doc, &levels); err != nil {
+		return nil, err
+	}
+	if levels == nil {
+		return nil, errors.New("null")
+	}
+	least := make(map[Product]TCB, len(levels))
+	for p, l := range levels {
+		if !slices.Contains(products, p) {
+			return nil, fmt.Errorf("product %q: want one of %v", p, products)
+		}
+		names := []string{"bootloader", "tee", "snp", "microcode"}
+		if p == Turin {
+			names = append(names, "fmc")
+		}
+		for _, n := range names {
+			if _, ok := l[n]; !ok {
+				return nil, fmt.Errorf("%s: %s is missing", p, n)
+			}
+		}
+		if len(l) != len(names) {
+			return nil, fmt.Errorf("%s: want %v alone", p, names)
+		}
+		least[p] = TCB{FMC: l["fmc"], Bootloader: l["bootloader"], TEE: l["tee"], SNP: l["snp"], Microcode: l["microcode"]}
+	}
+	return least, nil
 }

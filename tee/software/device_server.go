@@ -55,6 +55,7 @@ func (in *Instance) serve(f *os.File) {
 	ctx := context.Background()
 	log := in.p.logger.With(slog.String("instance", in.info.InstanceID))
 	defer in.Close()
+	received, sent := in.p.record("device")
 	for {
 		body, err := readFrame(f, maxFrame)
 		if err != nil {
@@ -63,12 +64,14 @@ func (in *Instance) serve(f *os.File) {
 			}
 			return
 		}
+		_, _ = received.Write(body)
 		result, err := in.answer(ctx, body)
 		if err != nil {
 			log.InfoContext(ctx, "device call refused", slog.Any("error", err))
 		}
 		reply, err := encodeAnswer(result, err)
 		if err == nil {
+			_, _ = sent.Write(reply)
 			err = writeFrame(f, reply)
 			clear(reply)
 		}

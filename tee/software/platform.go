@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"sync"
@@ -27,6 +28,11 @@ type Options struct {
 	// Now is the clock for the validity of certificates that are made when the
 	// directory is new; nil means time.Now.
 	Now func() time.Time
+	// Record makes a pair of writers for a stream of messages between the
+	// platform and another process ("launch" or "device"): what it received and
+	// what it answered. Nil records nothing. It is for searching what passes;
+	// sealing keys do, as inside a processor.
+	Record func(stream string) (received, sent io.Writer)
 }
 
 // Platform is a software security processor: one directory of keys and
@@ -38,6 +44,7 @@ type Platform struct {
 	runtime  [32]byte
 	id       [32]byte // SHA-256 of the platform's public key (SPKI DER)
 	logger   *slog.Logger
+	record   func(stream string) (received, sent io.Writer)
 
 	mu     sync.Mutex
 	closed bool
@@ -79,9 +86,11 @@ func OpenPlatform(dir string, o Options) (*Platform, error) {
 	if err != nil {
 		return nil, errors.Join(err, d.close())
 	}
-	p.logger = o.Logger
-	if p.logger == nil {
+	if p.logger = o.Logger; p.logger == nil {
 		p.logger = slog.New(slog.DiscardHandler)
+	}
+	if p.record = o.Record; p.record == nil {
+		p.record = func(string) (received, sent io.Writer) { return io.Discard, io.Discard }
 	}
 	return p, nil
 }

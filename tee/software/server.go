@@ -110,6 +110,8 @@ func (p *Platform) serveConn(ctx context.Context, c *net.UnixConn) {
 	if image != nil {
 		defer image.Close()
 	}
+	received, sent := p.record("launch")
+	_, _ = received.Write(body)
 	result, device, err := p.answerCall(ctx, body, image)
 	if err != nil {
 		p.logger.WarnContext(ctx, "launch call refused", slog.Any("error", err))
@@ -121,6 +123,7 @@ func (p *Platform) serveConn(ctx context.Context, c *net.UnixConn) {
 	}
 	reply, err := encodeAnswer(result, err)
 	if err == nil {
+		_, _ = sent.Write(reply)
 		err = sendFile(c, reply, device)
 	}
 	if err != nil {
