@@ -22,10 +22,10 @@ const (
 )
 
 // Binding says what the report data of the evidence must be. The zero value is
-// refused; use [BindTo] or, knowing its hazard, [WithoutFreshness].
+// refused; use [BindTo], [BindBy] or, knowing its hazard, [WithoutFreshness].
 type Binding struct {
 	mode bindingMode
-	want [64]byte
+	want func(tee.Claims) [64]byte
 }
 
 type bindingMode uint8
@@ -38,7 +38,18 @@ const (
 
 // BindTo requires exactly this report data, usually the result of [tee.Bind]
 // over a fresh nonce and the key that the evidence is to vouch for.
-func BindTo(reportData [64]byte) Binding { return Binding{mode: bindExact, want: reportData} }
+func BindTo(reportData [64]byte) Binding {
+	return BindBy(func(tee.Claims) [64]byte { return reportData })
+}
+
+// BindBy requires the report data that want makes of the verified claims, for
+// bindings that cover a claim, such as the launch digest, beside the nonce.
+func BindBy(want func(tee.Claims) [64]byte) Binding {
+	if want == nil {
+		return Binding{}
+	}
+	return Binding{mode: bindExact, want: want}
+}
 
 // WithoutFreshness accepts any report data. Hazard: the evidence may be a
 // recording, and may come from somebody else than the peer at hand. It is for
@@ -153,8 +164,9 @@ func (b Binding) check(c tee.Claims, findings []tee.Finding) ([]tee.Finding, err
 		return append(slices.Clip(findings), tee.Finding{Code: FindingBindingUnchecked,
 			Detail: "report data was not compared: the evidence may be a recording"}), nil
 	}
-	if subtle.ConstantTimeCompare(c.ReportData, b.want[:]) != 1 {
-		return nil, tee.Refuse(c.TEE, tee.CodeBinding, "report_data", hex.EncodeToString(b.want[:]), hex.EncodeToString(c.ReportData),
+	want := b.want(c)
+	if subtle.ConstantTimeCompare(c.ReportData, want[:]) != 1 {
+		return nil, tee.Refuse(c.TEE, tee.CodeBinding, "report_data", hex.EncodeToString(want[:]), hex.EncodeToString(c.ReportData),
 			"the evidence answers another nonce, or vouches for another key")
 	}
 	return findings, nil

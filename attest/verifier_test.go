@@ -69,6 +69,10 @@ func TestVerifyRefuses(t *testing.T) {
 	}{
 		{"no binding", func(_ *tee.Evidence, _ *tee.Input, b *attest.Binding) { *b = attest.Binding{} }, tee.CodeBinding},
 		{"another binding", func(_ *tee.Evidence, _ *tee.Input, b *attest.Binding) { *b = attest.BindTo([64]byte{}) }, tee.CodeBinding},
+		{"no way to make the binding", func(_ *tee.Evidence, _ *tee.Input, b *attest.Binding) { *b = attest.BindBy(nil) }, tee.CodeBinding},
+		{"another binding, by the claims", func(_ *tee.Evidence, _ *tee.Input, b *attest.Binding) {
+			*b = attest.BindBy(func(c tee.Claims) [64]byte { return tee.Bind("x", []byte(c.InstanceID)) })
+		}, tee.CodeBinding},
 		{"no time", func(_ *tee.Evidence, in *tee.Input, _ *attest.Binding) { in.At = time.Time{} }, tee.CodeTime},
 		{"long evidence", func(ev *tee.Evidence, _ *tee.Input, _ *attest.Binding) { ev.Data = make([]byte, tee.MaxEvidence+1) }, tee.CodeParse},
 		{"many certificates", func(ev *tee.Evidence, _ *tee.Input, _ *attest.Binding) {

@@ -51,13 +51,9 @@ func (s *Service) Release(_ context.Context, r ReleaseRequest) (ReleaseResponse,
 func (s *Service) verify(r ReleaseRequest, now time.Time) (*attest.Verified, error) {
 	in := s.cfg.Input(r.Evidence.Kind)
 	in.At = now
-	v, err := s.cfg.Verifier.Verify(r.Evidence, in, attest.WithoutFreshness())
-	if err != nil {
-		return nil, err
-	}
-	// The binding covers claims of the evidence itself, so it is checked second.
-	want := ReleaseBinding(r.Nonce, r.PublicKey, v.Claims.LaunchDigest, v.Claims.InstanceID)
-	return s.cfg.Verifier.Verify(r.Evidence, in, attest.BindTo(want))
+	return s.cfg.Verifier.Verify(r.Evidence, in, attest.BindBy(func(c tee.Claims) [64]byte {
+		return ReleaseBinding(r.Nonce, r.PublicKey, c.LaunchDigest, c.InstanceID)
+	}))
 }
 
 // appraise returns the keys if every one's policy accepts the evidence.

@@ -2,7 +2,6 @@ package keys
 
 import (
 	"bytes"
-	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -191,7 +190,7 @@ func (s *Service) Import(_ context.Context, owner []byte, name string, material 
 	if len(material) == 0 || len(material) > MaxKey {
 		return Key{}, fmt.Errorf("%w: key of %d bytes: want 1 to %d", ErrInvalid, len(material), MaxKey)
 	}
-	return s.add(owner, name, bytes.Clone(material), policy, "import")
+	return s.add(owner, name, material, policy, "import")
 }
 
 func (s *Service) add(owner []byte, name string, material Secret, policy []byte, action string) (Key, error) {

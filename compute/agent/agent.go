@@ -94,7 +94,7 @@ func (a *agent) enter() error {
 	a.paths, outside, err = sandbox.Enter(func() error {
 		a.program, err = startProgram()
 		return err
-	})
+	}, func() error { return a.program.awaitQuestion() })
 	if err != nil {
 		return err
 	}
@@ -164,7 +164,7 @@ func (a *agent) live() error {
 		return err
 	}
 	go a.link.Serve(a.serveHost)
-	go call.Serve(a.program.calls, a.answer)
+	go a.serveProgram()
 
 	a.report(link.Event{State: link.Attesting})
 	ready, err := a.attest()

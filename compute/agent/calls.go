@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/cloister-cc/cloister/enclave/call"
+	"github.com/cloister-cc/cloister/internal/frame"
 	"github.com/cloister-cc/cloister/tee"
 	"github.com/cloister-cc/cloister/tee/launch"
 )
@@ -27,8 +28,6 @@ func (a *agent) answer(r call.Request) call.Answer {
 func (a *agent) handle(r call.Request) (call.Answer, error) {
 	ctx := context.Background()
 	switch r.Op {
-	case call.Await:
-		return a.awaitStart()
 	case call.Self:
 		id := a.identity
 		return call.Answer{Identity: &id}, nil
@@ -88,12 +87,16 @@ func (a *agent) secret(name string) (call.Answer, error) {
 	return call.Answer{Data: value}, nil
 }
 
-// awaitStart blocks until the instance is ready and then says what to be.
-func (a *agent) awaitStart() (call.Answer, error) {
+// serveProgram answers the program's first question, what to be, when the
+// instance is ready, and then all others.
+func (a *agent) serveProgram() {
 	select {
 	case s := <-a.start:
-		return call.Answer{Start: &s}, nil
+		if frame.Write(a.program.calls, call.Answer{Start: &s}) != nil {
+			return
+		}
 	case <-a.ended:
-		return call.Answer{}, errors.New("the instance ended before it was ready")
+		return
 	}
+	call.Serve(a.program.calls, a.answer)
 }

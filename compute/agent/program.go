@@ -81,6 +81,20 @@ func startProgram() (*program, error) {
 	}, nil
 }
 
+// awaitQuestion waits until the process runs our code and asks what to be: from
+// then on it needs no more of the host's files, such as the libraries that a
+// dynamically linked build of this program loads when it starts.
+func (p *program) awaitQuestion() error {
+	var r call.Request
+	if err := frame.Read(p.calls, call.MaxFrame, &r); err != nil {
+		return fmt.Errorf("start program process: %w", err)
+	}
+	if r.Op != call.Await {
+		return fmt.Errorf("start program process: it asks for %q first", r.Op)
+	}
+	return nil
+}
+
 func socketpair(kind int) (ours, theirs *os.File, err error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, kind|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

@@ -21,13 +21,14 @@ type Paths struct {
 // Enter gives the child its own empty root: /proc of its own PID namespace,
 // /dev/null, /work, /app and, if asked for, /state. The old root is detached.
 // before runs while the host's files are still visible, with this process
-// already in its namespaces; processes it starts move to the new root too. Call
+// already in its namespaces; processes it starts move to the new root too, and
+// settled must return only when they need nothing of the old one any more. Call
 // Enter first of all, then [LockDown].
 //
 // On a host without mount namespaces the paths lie below the directory that the
 // parent named, and [EmptyRoot] is reported as missing: then Landlock alone
 // keeps the process away from the host's files.
-func Enter(before func() error) (Paths, Report, error) {
+func Enter(before, settled func() error) (Paths, Report, error) {
 	cfg, err := readConfig()
 	if err != nil {
 		return Paths{}, Report{}, err
@@ -39,9 +40,16 @@ func Enter(before func() error) (Paths, Report, error) {
 	if !slices.Contains(r.Applied, MountNamespace) {
 		r.add(EmptyRoot, unix.EPERM)
 		p := Paths{Work: filepath.Join(cfg.Root, "work"), App: filepath.Join(cfg.Root, "app"), State: cfg.State}
-		return p, r, errors.Join(os.MkdirAll(p.Work, 0o700), os.MkdirAll(p.App, 0o700))
+		return p, r, errors.Join(os.MkdirAll(p.Work, 0o700), os.MkdirAll(p.App, 0o700), settled())
 	}
-	if err := newRoot(cfg); err != nil {
+	err = newRoot(cfg)
+	if err == nil {
+		err = settled()
+	}
+	if err == nil {
+		err = pivot(cfg.Root)
+	}
+	if err != nil {
 		return Paths{}, Report{}, fmt.Errorf("enter sandbox: %w", err)
 	}
 	r.add(EmptyRoot, nil)
@@ -55,6 +63,7 @@ func Enter(before func() error) (Paths, Report, error) {
 	return p, r, nil
 }
 
+// newRoot mounts the new root beside the old one.
 func newRoot(cfg Config) error {
 	root := cfg.Root
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
@@ -88,7 +97,7 @@ func newRoot(cfg Config) error {
 	if err := unix.Mount("proc", filepath.Join(root, "proc"), "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 		return fmt.Errorf("mount proc: %w", err)
 	}
-	return pivot(root)
+	return nil
 }
 
 func tmpfs(dir string, flags uintptr, opts string) error {

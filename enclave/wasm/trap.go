@@ -34,7 +34,10 @@ func trap(err error) *TrapError {
 	}
 	reason, stack, _ := strings.Cut(err.Error(), "\nwasm stack trace:\n")
 	reason, _, _ = strings.Cut(reason, "\n") // a Go stack follows when a host function panics
-	t := &TrapError{Reason: strings.TrimPrefix(reason, "wasm error: ")}
+	if _, after, ok := strings.Cut(reason, "wasm error: "); ok {
+		reason = after // wazero names the start function before it
+	}
+	t := &TrapError{Reason: reason}
 	for line := range strings.Lines(stack) {
 		if line = strings.TrimSpace(line); line != "" && len(t.Stack) < maxStack {
 			t.Stack = append(t.Stack, line)

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -60,11 +61,12 @@ func readReleasePolicy(path string) (keys.Policy, error) {
 	if err != nil {
 		return keys.Policy{}, err
 	}
-	p, err := keys.ParsePolicy(b)
-	if err != nil {
-		if a, aerr := attest.ParsePolicy(b); aerr == nil {
-			p, err = keys.Policy{Appraisal: a}, nil
-		}
+	var parts map[string]json.RawMessage
+	var p keys.Policy
+	if json.Unmarshal(b, &parts) == nil && parts["appraisal"] != nil {
+		p, err = keys.ParsePolicy(b)
+	} else {
+		p.Appraisal, err = attest.ParsePolicy(b)
 	}
 	if err == nil {
 		_, err = attest.Compile(p.Appraisal)

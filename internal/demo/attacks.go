@@ -21,6 +21,7 @@ import (
 	"github.com/cloister-cc/cloister/attest/channel"
 	"github.com/cloister-cc/cloister/client"
 	"github.com/cloister-cc/cloister/compute"
+	"github.com/cloister-cc/cloister/internal/tinywasm"
 	"github.com/cloister-cc/cloister/keys"
 	"github.com/cloister-cc/cloister/tee"
 	"github.com/cloister-cc/cloister/tee/launch"
@@ -106,7 +107,7 @@ func (d *demo) otherProgram(ctx context.Context) ([]string, string, error) {
 		return nil, "", err
 	}
 	j := d.job(jobName)
-	j.image = printer([]byte("give me the records"))
+	j.image = tinywasm.Print("give me the records")
 	j.doc.Image = launch.New(launch.Wasm, j.image).Image
 	return d.launchAndReport(ctx, j)
 }

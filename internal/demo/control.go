@@ -4,14 +4,13 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
-	"encoding/binary"
 	"errors"
 	"io"
 	"os"
 	"os/exec"
-	"slices"
 
 	"github.com/cloister-cc/cloister/compute"
+	"github.com/cloister-cc/cloister/internal/tinywasm"
 	"github.com/cloister-cc/cloister/tee/launch"
 )
 
@@ -43,7 +42,7 @@ func plant(ctx context.Context, h *host) (*control, error) {
 		return nil, err
 	}
 	c := &control{secret: []byte("control" + base64.RawURLEncoding.EncodeToString(b))}
-	module := printer(c.secret)
+	module := tinywasm.Print(string(c.secret))
 	doc := launch.New(launch.Wasm, module)
 	doc.Args = []string{string(c.secret)}
 	i, err := h.run(ctx, job{name: "control", doc: doc, image: module})
@@ -67,30 +66,4 @@ func (c *control) close() {
 		_ = c.stdin.Close()
 		_ = c.child.Wait()
 	}
-}
-
-// printer is a WASI command, as small as one can be, that prints text and a line
-// break.
-func printer(text []byte) []byte {
-	const textAt = 16 // behind the vector and the count that fd_write wants
-	line := append(slices.Clone(text), '\n')
-	data := binary.LittleEndian.AppendUint32(nil, textAt)
-	data = binary.LittleEndian.AppendUint32(data, uint32(len(line)))
-	data = append(append(data, make([]byte, textAt-len(data))...), line...)
-	name := func(s string) []byte { return append([]byte{byte(len(s))}, s...) }
-	section := func(id byte, body ...[]byte) []byte {
-		b := slices.Concat(body...)
-		return append(binary.AppendUvarint([]byte{id}, uint64(len(b))), b...)
-	}
-	return slices.Concat(
-		[]byte("\x00asm\x01\x00\x00\x00"),
-		section(1, []byte{2, 0x60, 4, 0x7f, 0x7f, 0x7f, 0x7f, 1, 0x7f, 0x60, 0, 0}), // types: fd_write, _start
-		section(2, []byte{1}, name("wasi_snapshot_preview1"), name("fd_write"), []byte{0, 0}),
-		section(3, []byte{1, 1}),
-		section(5, []byte{1, 0, 1}), // one page of memory
-		section(7, []byte{2}, name("memory"), []byte{2, 0}, name("_start"), []byte{0, 1}),
-		// fd_write(1, 0, 1, 8); drop
-		section(10, []byte{1, 13, 0, 0x41, 1, 0x41, 0, 0x41, 1, 0x41, 8, 0x10, 0, 0x1a, 0x0b}),
-		section(11, []byte{1, 0, 0x41, 0, 0x0b}, binary.AppendUvarint(nil, uint64(len(data))), data),
-	)
 }

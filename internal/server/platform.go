@@ -72,7 +72,9 @@ func keepPlatform(ctx context.Context, paths datadir.Paths, record tap.Dir, logg
 					continue
 				}
 			case <-ctx.Done():
-				return
+			}
+			if ctx.Err() != nil {
+				return // it ended because we do
 			}
 			logger.WarnContext(ctx, "software TEE platform ended; starting it again")
 			if exited, err = ensurePlatform(ctx, paths, record); err != nil {

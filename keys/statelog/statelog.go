@@ -129,13 +129,11 @@ func (l *Log) load(ctx context.Context, replay func(Position, []byte) error) err
 func (l *Log) scan(ctx context.Context, counter uint64, replay func(Position, []byte) error) (before [32]byte, err error) {
 	head := make([]byte, len(magic))
 	n, err := io.ReadFull(l.file, head)
-	if n == 0 {
-		return before, nil
-	}
-	if err != nil || string(head) != magic {
-		if counter == 0 {
-			return before, nil // a crash before the first record
-		}
+	switch {
+	case err == nil && string(head) == magic:
+	case counter == 0 && unwritten(head[:n]):
+		return before, nil // a crash before the first record
+	default:
 		return before, altered(errors.New("the file does not start as a state log"))
 	}
 	l.size = int64(len(magic))
@@ -144,51 +142,57 @@ func (l *Log) scan(ctx context.Context, counter uint64, replay func(Position, []
 		if err != nil {
 			return before, nil // the end, or a record cut short by a crash
 		}
-		before = l.head
-		last := l.count == counter
-		if err := l.take(ctx, raw, replay); err != nil {
-			if last {
-				return before, nil // never committed: not part of the state
+		entries, err := l.take(ctx, raw)
+		if err != nil {
+			// What lies behind the last counted record was never committed. Behind
+			// nothing at all it is not ours to drop: another program's log, maybe.
+			if l.count == counter && counter > 0 && errors.Is(err, &tee.Error{Code: tee.CodeSealed}) {
+				return before, nil
 			}
 			return before, err
+		}
+		p := Position{offset: l.size, count: l.count, key: l.key}
+		before = l.head
+		l.extend(raw)
+		for i, e := range entries {
+			p.index = i
+			if err := replay(p, e); err != nil {
+				return before, fmt.Errorf("replay state log: %w", err)
+			}
 		}
 	}
 	return before, nil
 }
 
-// take checks one record, extends the chain and replays its entries.
-func (l *Log) take(ctx context.Context, raw []byte, replay func(Position, []byte) error) error {
+// unwritten reports whether head is what a crash can leave of [Log.begin]: a
+// file of some length whose bytes have not all reached the disk.
+func unwritten(head []byte) bool {
+	for i, c := range head {
+		if c != 0 && c != magic[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// take opens one record, and uses the key that it brings.
+func (l *Log) take(ctx context.Context, raw []byte) ([][]byte, error) {
 	var r record
 	if err := frame.Unmarshal(raw, &r); err != nil {
-		return altered(err)
+		return nil, altered(err)
 	}
-	var entries [][]byte
 	switch {
 	case r.Key != nil && r.Batch == nil:
 		key, err := seal.Unseal(ctx, l.tee, r.Key, l.keyContext())
 		if err != nil {
-			return fmt.Errorf("open state log: %w", err)
+			return nil, fmt.Errorf("open state log: %w", err)
 		}
-		if err := l.use(key); err != nil {
-			return err
-		}
+		return nil, l.use(key)
 	case r.Batch != nil && r.Key == nil && l.key != nil:
-		var err error
-		if entries, err = openBatch(l.key, l.count, r.Batch); err != nil {
-			return err
-		}
+		return openBatch(l.key, l.count, r.Batch)
 	default:
-		return altered(errors.New("a record is neither key nor batch"))
+		return nil, altered(errors.New("a record is neither key nor batch"))
 	}
-	p := Position{offset: l.size, count: l.count, key: l.key}
-	l.extend(raw)
-	for i, e := range entries {
-		p.index = i
-		if err := replay(p, e); err != nil {
-			return fmt.Errorf("replay state log: %w", err)
-		}
-	}
-	return nil
 }
 
 func (l *Log) extend(raw []byte) {
@@ -252,8 +256,11 @@ func (l *Log) Append(ctx context.Context, entries [][]byte) ([]Position, error) 
 		}
 	}
 	plain, err := encode(batch{entries})
-	if err != nil || len(plain) > MaxRecord {
-		return nil, fmt.Errorf("append to state log: %d entries of %d bytes, at most %d: %w", len(entries), len(plain), MaxRecord, err)
+	if err != nil {
+		return nil, fmt.Errorf("append to state log: %w", err)
+	}
+	if len(plain) > MaxRecord {
+		return nil, fmt.Errorf("append to state log: %d entries of %d bytes, at most %d", len(entries), len(plain), MaxRecord)
 	}
 	p := Position{offset: l.size, count: l.count, key: l.key}
 	if err := l.write(ctx, record{Batch: l.key.Seal(nil, nil, plain, position(l.count))}); err != nil {

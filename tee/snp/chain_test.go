@@ -153,6 +153,14 @@ func TestPicksTheRightLeaf(t *testing.T) {
 	}
 	ev.Certificates = slices.DeleteFunc(slices.Clone(certs), func(c []byte) bool { return string(c) == string(k.Certificate) })
 	refuses(t, ev, m.Input(), tee.CodeChain, tee.CodeSignature) // the forged one fits best
+
+	// If none is right, the failures are those of the one that fits best.
+	expired := m.VCEK(t, snptest.KeyOptions{Validity: validity(-9, -1)})
+	for _, c := range [][][]byte{{old.Certificate, expired.Certificate}, {expired.Certificate, old.Certificate}} {
+		ev := expired.Evidence(expired.Report())
+		ev.Certificates = c
+		refuses(t, ev, m.Input(), tee.CodeExpired)
+	}
 }
 
 func TestRevocation(t *testing.T) {

@@ -198,7 +198,8 @@ func TestVerdictIsPure(t *testing.T) {
 	withASK := ev
 	withASK.Certificates = [][]byte{k.Certificate, m.ASK.Certificate.Raw}
 	revoked, clean := m.ARK.CRL(t, snptest.Validity{}, m.ASK.Certificate), m.ARK.CRL(t, snptest.Validity{To: snptest.At.AddDate(0, 0, 7)})
-	evidence := []tee.Evidence{ev, bare, withASK}
+	otherKey := other.VCEK(t, snptest.KeyOptions{})
+	evidence := []tee.Evidence{ev, bare, withASK, otherKey.Evidence(otherKey.Report())}
 	times := []time.Time{{}, snptest.At, snptest.At.AddDate(0, 0, 14), snptest.At.AddDate(0, 2, 0), snptest.At.AddDate(0, -2, 0)}
 	roots := []tee.Roots{m.Roots(), other.Roots(), nil, {m.ARK.Certificate}, {}}
 	lists := [][][]byte{nil, {clean}, {revoked}, {other.ARK.CRL(t, snptest.Validity{})}}
