@@ -96,6 +96,7 @@ const (
 	CodeReadyTimeout   = "ready_timeout"   // not attested in time
 	CodeStoppedRequest = "stopped"         // stopped on request
 	CodeProgramStatus  = "program_status"  // the program ended with a status other than 0
+	CodeProgramKilled  = "program_killed"  // a signal ended the program
 	CodeDisk           = "disk"            // the host's disk refused a write
 	CodeNoDriver       = "no_driver"       // this host cannot run that TEE
 	CodePlatformLost   = "platform_lost"   // the TEE was reset under the instance

@@ -109,12 +109,19 @@ func (k *keeper) wait(ctx context.Context, done func(Instance) bool) (Instance, 
 	}
 }
 
-// Pauses of the reconciler.
+// Pauses of the reconciler before a restart. What was lost to something outside
+// starts again at once; what fails by itself has to wait longer each time.
 const (
+	lostPause    = 100 * time.Millisecond
 	firstBackoff = time.Second
 	maxBackoff   = 30 * time.Second
-	calm         = time.Minute // after which a failure counts as the first again
+	calm         = 10 * time.Second // after which a failure counts as the first again
 )
+
+// lost reports whether an instance ended through no fault of its program.
+func lost(s Status) bool {
+	return s.Code == CodeShimLost || s.Code == CodeAgentLost || s.Code == CodePlatformLost
+}
 
 // run reconciles until ctx ends (false) or the instance is deleted (true).
 func (k *keeper) run(ctx context.Context, shims Shims, logger *slog.Logger) bool {
@@ -194,10 +201,15 @@ func (k *keeper) advance(ctx context.Context, shims Shims, logger *slog.Logger, 
 	if time.Since(status.StartedAt) > calm {
 		*backoff = firstBackoff
 	}
-	if k.pause(ctx, *backoff) {
+	wait := *backoff
+	if lost(status) {
+		wait = lostPause
+	} else {
+		*backoff = min(2**backoff, maxBackoff)
+	}
+	if k.pause(ctx, wait) {
 		return
 	}
-	*backoff = min(2**backoff, maxBackoff)
 	k.mu.Lock()
 	next := k.intent
 	unchanged := next.Want == WantRunning && next.Epoch == intent.Epoch

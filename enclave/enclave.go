@@ -40,6 +40,11 @@ func Open() (*Enclave, error) {
 	if err != nil {
 		return nil, err
 	}
+	return introduced(a)
+}
+
+// introduced asks an agent who this instance is.
+func introduced(a agent) (*Enclave, error) {
 	answer, err := a.Do(call.Request{Op: call.Self})
 	if err != nil {
 		return nil, err

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cloister-cc/cloister/enclave/call"
 	"github.com/cloister-cc/cloister/internal/frame"
+	"github.com/cloister-cc/cloister/tee"
 )
 
 // Listen accepts connections to a port that the launch document lists; each
@@ -20,7 +21,11 @@ func (e *Enclave) Listen(port uint16) (net.Listener, error) {
 	if _, err := e.agent.Do(call.Request{Op: call.Listen, Number: uint64(port)}); err != nil {
 		return nil, err
 	}
-	return e.agent.(native).ports.listen(port)
+	p := e.agent.(native).ports
+	if p == nil {
+		return nil, &tee.Error{Code: tee.CodeUnavailable, Op: "listen", Err: ErrOutside}
+	}
+	return p.listen(port)
 }
 
 // ports hands the connections that the agent sends, as file descriptors on one

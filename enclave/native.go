@@ -8,6 +8,8 @@ import (
 	"net"
 	"os"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/cloister-cc/cloister/enclave/call"
 	"github.com/cloister-cc/cloister/enclave/seal"
 	"github.com/cloister-cc/cloister/tee"
@@ -16,7 +18,7 @@ import (
 // native talks to the agent over the socket that the program inherited.
 type native struct {
 	*call.Client
-	ports *ports
+	ports *ports // nil: there is no socket that connections come from
 }
 
 func connect() (agent, error) {
@@ -30,7 +32,20 @@ func connect() (agent, error) {
 	return native{call.NewClient(conn), &ports{}}, nil
 }
 
+// OpenConn is [Open] with an agent at the other end of conn instead of the one
+// that this process inherited. Package enclavetest is such an agent, for tests
+// of programs. Listen is refused: no connection could arrive.
+func OpenConn(conn net.Conn) (*Enclave, error) {
+	return introduced(native{call.NewClient(conn), nil})
+}
+
+// inherit takes a socket that the agent left open for this program. Anything
+// else at that number is not ours and stays open: outside an instance it may
+// well be the Go runtime's own.
 func inherit(fd uintptr) (net.Conn, error) {
+	if _, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TYPE); err != nil {
+		return nil, ErrOutside
+	}
 	f := os.NewFile(fd, "agent")
 	conn, err := net.FileConn(f)
 	_ = f.Close()

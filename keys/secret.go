@@ -6,7 +6,8 @@ import (
 	"log/slog"
 )
 
-// Secret is key material. Whatever prints it prints "[redacted]".
+// Secret is key material. Whatever prints it prints "[redacted]", except that fmt
+// cannot ask a value in an unexported field: do not print structs that have one.
 type Secret []byte
 
 const redacted = "[redacted]"

@@ -163,7 +163,8 @@ func ParsePolicy(b []byte) (Policy, error) {
 		return Policy{}, fmt.Errorf("%w: release policy: %w", ErrInvalid, err)
 	}
 	p := Policy{Appraisal: a, LeaseSeconds: raw.LeaseSeconds}
-	if d := p.lease(); d < MinLease || d > MaxLease {
+	// Compared as a number: as a duration it could wrap around into the bounds.
+	if n := raw.LeaseSeconds; n != 0 && (n < int(MinLease.Seconds()) || n > int(MaxLease.Seconds())) {
 		return Policy{}, fmt.Errorf("%w: lease_seconds %d: want %d to %d", ErrInvalid, raw.LeaseSeconds, int(MinLease.Seconds()), int(MaxLease.Seconds()))
 	}
 	return p, nil

@@ -135,7 +135,7 @@ func TestParsePolicyRefuses(t *testing.T) {
 		"twice": `{"appraisal":` + appraisal + `,"lease_seconds":60,"lease_seconds":61}`, "trailing": good + good,
 		"short lease": `{"appraisal":` + appraisal + `,"lease_seconds":4}`, "long lease": `{"appraisal":` + appraisal + `,"lease_seconds":86401}`,
 		"negative lease": `{"appraisal":` + appraisal + `,"lease_seconds":-1}`, "overflow": `{"appraisal":` + appraisal + `,"lease_seconds":9223372036}`,
-		"more overflow":            `{"appraisal":` + appraisal + `,"lease_seconds":18446744074}`,
+		"more overflow":            `{"appraisal":` + appraisal + `,"lease_seconds":18446744080}`,
 		"unknown in the appraisal": `{"appraisal":` + strings.Replace(appraisal, `"tcb"`, `"tbc"`, 1) + `}`,
 	} {
 		if p, err := keys.ParsePolicy([]byte(in)); !errors.Is(err, keys.ErrInvalid) || p.LeaseSeconds != 0 || p.Appraisal.Version != 0 {

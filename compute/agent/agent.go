@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/cloister-cc/cloister/compute"
 	"github.com/cloister-cc/cloister/compute/link"
 	"github.com/cloister-cc/cloister/compute/sandbox"
 	"github.com/cloister-cc/cloister/enclave/call"
@@ -210,7 +211,7 @@ func (a *agent) waitProgram() error {
 	code := 0
 	if isExit {
 		if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
-			return &failure{code: "program_killed", err: fmt.Errorf("the program was ended by signal %s", status.Signal())}
+			return &failure{code: compute.CodeProgramKilled, err: fmt.Errorf("the program was ended by signal %s", status.Signal())}
 		}
 		code = exit.ExitCode()
 	}
@@ -276,7 +277,7 @@ const stopGrace = 3 * time.Second
 func (a *agent) stopProgram() {
 	a.mu.Lock()
 	if a.end == nil {
-		a.end = &failure{code: "stopped", err: errors.New("stopped on request")}
+		a.end = &failure{code: compute.CodeStoppedRequest, err: errors.New("stopped on request")}
 	}
 	a.mu.Unlock()
 	_ = a.program.cmd.Process.Signal(syscall.SIGTERM)

@@ -163,6 +163,11 @@ func (s *Shim) ending(m compute.Machine) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.final != nil {
+		// The kernel may have picked the program and left the agent alive: then
+		// the agent saw a kill, and only the host knows why.
+		if code == compute.CodeOutOfMemory && s.final.Code == compute.CodeProgramKilled {
+			s.final.Code, s.final.Message, s.final.Hint = code, message, "raise memory_mib in the launch document"
+		}
 		return nil
 	}
 	if s.stopping {

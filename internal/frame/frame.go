@@ -55,7 +55,7 @@ func Read(r io.Reader, limit int, v any) error {
 		return err
 	}
 	n := binary.BigEndian.Uint32(head[:])
-	if n == 0 || uint64(n) > uint64(limit) {
+	if n == 0 || int64(n) > int64(limit) {
 		return fmt.Errorf("%w: %d bytes, want 1 to %d", ErrFrame, n, limit)
 	}
 	// The buffer grows with what arrives: a peer that announces much and sends

@@ -26,10 +26,13 @@ import (
 // stateCounter is the monotonic counter of the node's state log.
 const stateCounter = "node-state"
 
-// Run runs the node until ctx ends.
+// Run runs the node until ctx ends, or until its state can no longer be kept:
+// then what is on disk decides, so it ends, and whoever restarts it finds out.
 func Run(ctx context.Context, e *enclave.Enclave) error {
 	logger := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	s, err := open(ctx, e)
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	s, err := open(ctx, e, end)
 	if err != nil {
 		return err
 	}
@@ -50,12 +53,28 @@ func Run(ctx context.Context, e *enclave.Enclave) error {
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelInfo),
 	}
-	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
+	stopped := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() { shutdown(server); close(stopped) })
 	defer stop()
 	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) || ctx.Err() == nil {
 		return fmt.Errorf("serve: %w", err)
 	}
+	<-stopped
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		return &tee.Error{Code: compute.CodeDisk, Op: "keep the node's state", Err: cause, Hint: "free space in the data directory; the node starts again by itself"}
+	}
 	return nil
+}
+
+// shutdownGrace is how long requests under way may take to be answered.
+const shutdownGrace = time.Second
+
+func shutdown(server *http.Server) {
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownGrace)
+	defer cancel()
+	if server.Shutdown(ctx) != nil {
+		_ = server.Close()
+	}
 }
 
 // service is everything that the node's HTTP API needs.
@@ -70,7 +89,7 @@ type service struct {
 	spki     []byte // of the service key
 }
 
-func open(ctx context.Context, e *enclave.Enclave) (*service, error) {
+func open(ctx context.Context, e *enclave.Enclave, end context.CancelCauseFunc) (*service, error) {
 	key, err := serviceKey(e)
 	if err != nil {
 		return nil, err
@@ -92,7 +111,7 @@ func open(ctx context.Context, e *enclave.Enclave) (*service, error) {
 	if err != nil {
 		return nil, sealedByOther(err)
 	}
-	s.keys.Begin(logAdapter{context.WithoutCancel(ctx), s.log})
+	s.keys.Begin(logAdapter{context.WithoutCancel(ctx), s.log, end})
 	return s, nil
 }
 
@@ -120,11 +139,13 @@ func inputFor(e *enclave.Enclave) (func(tee.Kind) tee.Input, error) {
 type logAdapter struct {
 	ctx context.Context
 	log *statelog.Log
+	end context.CancelCauseFunc // ends the node
 }
 
 func (l logAdapter) Append(entries [][]byte) ([]keys.Ref, error) {
 	positions, err := l.log.Append(l.ctx, entries)
 	if err != nil {
+		l.end(err)
 		return nil, err
 	}
 	refs := make([]keys.Ref, len(positions))

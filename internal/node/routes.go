@@ -7,11 +7,13 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/cloister-cc/cloister/attest"
 	"github.com/cloister-cc/cloister/attest/channel"
 	"github.com/cloister-cc/cloister/client"
+	"github.com/cloister-cc/cloister/compute"
 	"github.com/cloister-cc/cloister/internal/problem"
 	"github.com/cloister-cc/cloister/keys"
 	"github.com/cloister-cc/cloister/tee"
@@ -77,6 +79,9 @@ func keyProblem(err error) error {
 		return problem.New(http.StatusForbidden, "nonce", keys.ErrNonce.Error(), "ask for a new nonce and make new evidence")
 	case errors.Is(err, keys.ErrInvalid), errors.Is(err, attest.ErrPolicy):
 		return problem.New(http.StatusBadRequest, "invalid", err.Error(), "")
+	}
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EIO) {
+		return problem.New(http.StatusInsufficientStorage, compute.CodeDisk, "the node's disk refuses writes; whether this change was kept shows when the node is back", "free space in the data directory, then look and try again")
 	}
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return problem.New(http.StatusRequestEntityTooLarge, "too_large", fmt.Sprintf("the body is larger than %d bytes", maxBody), "")

@@ -109,7 +109,7 @@ func (l *Log) load(ctx context.Context, replay func(Position, []byte) error) err
 	case value == 0 && l.count == 0:
 		return l.begin()
 	case l.count == value && l.head == digest:
-	case l.count == value+1 && before == digest:
+	case l.count == value+1 && before == digest && !l.goesOn(ctx):
 		// The last record is durable, the counter step after it is not: finish it.
 		if err := l.tee.AdvanceCounter(ctx, l.counter, value, l.head); err != nil {
 			return fmt.Errorf("open state log: %w", err)
@@ -117,8 +117,8 @@ func (l *Log) load(ctx context.Context, replay func(Position, []byte) error) err
 	default:
 		return &tee.Error{
 			Code: tee.CodeRollback, Op: "open state log",
-			Err:  fmt.Errorf("the file ends at record %d, the TEE's counter stands at %d or names other contents", l.count, value),
-			Hint: "the disk holds an older or another state than the one last committed: restore the newest copy",
+			Err:  fmt.Errorf("the file has %d records up to the TEE's counter, which stands at %d, or the counter names other contents", l.count, value),
+			Hint: "the disk or the counter holds an older state than the one last committed: restore the newest copy",
 		}
 	}
 	return l.truncate()
@@ -130,6 +130,8 @@ func (l *Log) scan(ctx context.Context, counter uint64, replay func(Position, []
 	head := make([]byte, len(magic))
 	n, err := io.ReadFull(l.file, head)
 	switch {
+	case n == 0:
+		return before, nil
 	case err == nil && string(head) == magic:
 	case counter == 0 && unwritten(head[:n]):
 		return before, nil // a crash before the first record
@@ -162,6 +164,18 @@ func (l *Log) scan(ctx context.Context, counter uint64, replay func(Position, []
 		}
 	}
 	return before, nil
+}
+
+// goesOn reports whether a good record follows. A crash leaves at most one that
+// is not counted: more of them mean that the counter was set back, and what is
+// in the file must not be cut off.
+func (l *Log) goesOn(ctx context.Context) bool {
+	raw, err := l.readRaw(l.size)
+	if err != nil {
+		return false
+	}
+	_, err = l.take(ctx, raw)
+	return err == nil
 }
 
 // unwritten reports whether head is what a crash can leave of [Log.begin]: a
