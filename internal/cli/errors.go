@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -14,6 +16,7 @@ import (
 	"github.com/cloister-cc/cloister/attest"
 	"github.com/cloister-cc/cloister/attest/channel"
 	"github.com/cloister-cc/cloister/client"
+	"github.com/cloister-cc/cloister/compute"
 	"github.com/cloister-cc/cloister/internal/server"
 	"github.com/cloister-cc/cloister/tee"
 )
@@ -88,6 +91,10 @@ func classify(err error) *coded {
 		c.status, c.code, c.hint = exitUnavailable, "in_use", "use it, or choose another --data-dir"
 	case errors.Is(err, channel.ErrChannel):
 		c.status, c.code, c.hint = exitUnavailable, "channel", "is that a node of this release? does the platform run?"
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		c.code, c.hint = compute.CodeDisk, "free space on that disk and try again"
+	case errors.Is(err, syscall.EROFS), errors.Is(err, fs.ErrPermission):
+		c.code, c.hint = compute.CodeDisk, "choose a directory that this user can write: --data-dir"
 	case errors.Is(err, context.DeadlineExceeded):
 		c.status, c.code = exitUnavailable, "timeout"
 	}

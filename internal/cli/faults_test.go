@@ -360,31 +360,44 @@ func (f *faultTest) processes() []process {
 func (f *faultTest) tree() (byVictim map[victim][]int, strays []process) {
 	byVictim = map[victim][]int{}
 	all := f.processes()
-	owners := map[int]string{} // shim pid to instance directory
+	owners := map[int]string{} // shim pid to instance directory, "" on another platform
 	for _, p := range all {
 		switch {
 		case p.args[1] == "platform" && p.args[2] == f.dir:
 			byVictim[platform] = append(byVictim[platform], p.pid)
 		case p.args[1] == "shim" && strings.HasPrefix(p.args[2], f.dir):
 			owners[p.pid] = p.args[2]
-			byVictim[pickVictim(p.args[2], nodeShim, workShim)] = append(byVictim[pickVictim(p.args[2], nodeShim, workShim)], p.pid)
+			v := pickVictim(p.args[2], nodeShim, workShim)
+			byVictim[v] = append(byVictim[v], p.pid)
+		case p.args[1] == "shim":
+			owners[p.pid] = ""
 		}
 	}
 	agents := map[int]string{}
 	for _, p := range all {
-		if dir, ok := owners[p.parent]; ok && p.args[1] == "agent" {
-			agents[p.pid] = dir
+		dir, owned := owners[p.parent]
+		if p.args[1] != "agent" {
+			continue
+		}
+		if !owned {
+			strays = append(strays, p)
+			continue
+		}
+		if agents[p.pid] = dir; dir != "" {
 			v := pickVictim(dir, nodeAgent, workAgent)
 			byVictim[v] = append(byVictim[v], p.pid)
 		}
 	}
 	for _, p := range all {
+		if p.args[1] != "program" {
+			continue
+		}
 		switch dir, ok := agents[p.parent]; {
-		case ok && p.args[1] == "program":
+		case !ok:
+			strays = append(strays, p)
+		case dir != "":
 			v := pickVictim(dir, nodeProgram, workProgram)
 			byVictim[v] = append(byVictim[v], p.pid)
-		case p.args[1] == "agent" && owners[p.parent] == "", p.args[1] == "program" && !ok:
-			strays = append(strays, p)
 		}
 	}
 	return byVictim, strays

@@ -83,6 +83,9 @@ func keyProblem(err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EIO) {
 		return problem.New(http.StatusInsufficientStorage, compute.CodeDisk, "the node's disk refuses writes; whether this change was kept shows when the node is back", "free space in the data directory, then look and try again")
 	}
+	if e, ok := errors.AsType[*tee.Error](err); ok && e.Code == tee.CodeUnavailable && e.Hint == "" {
+		return problem.New(http.StatusServiceUnavailable, string(e.Code), e.Error(), "is the disk full, or the TEE gone? try again in a moment; the node starts again by itself")
+	}
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return problem.New(http.StatusRequestEntityTooLarge, "too_large", fmt.Sprintf("the body is larger than %d bytes", maxBody), "")
 	}
