@@ -51,7 +51,6 @@ func TestParseJWKSRefuses(t *testing.T) {
 		"keys twice":          `{"keys":[` + one + `],"keys":[` + one + `]}`,
 		"capitals":            replace(`"keys"`, `"Keys"`),
 		"key twice":           `{"keys":[` + one + `,` + one + `]}`,
-		"too many":            `{"keys":[` + strings.Repeat(one+",", attest.MaxJWKSKeys) + one + `]}`,
 		"too long":            exampleSet + strings.Repeat(" ", attest.MaxJWKS),
 		"private key":         replace(`"use"`, `"d":"AA","use"`),
 		"certificate":         replace(`"use"`, `"x5c":["AA"],"use"`),
@@ -93,6 +92,19 @@ func TestNewKeySetRefuses(t *testing.T) {
 		if id, err := attest.Thumbprint(k); id != "" || !errors.Is(err, attest.ErrKeySet) {
 			t.Errorf("%s: thumbprint %q %v", name, id, err)
 		}
+	}
+}
+
+func TestKeySetIsBounded(t *testing.T) {
+	var many []*ecdsa.PublicKey
+	for range attest.MaxJWKSKeys {
+		many = append(many, &newKey(t, elliptic.P256()).PublicKey)
+	}
+	if _, err := attest.NewKeySet(many...); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := attest.NewKeySet(append(many, &newKey(t, elliptic.P256()).PublicKey)...); !errors.Is(err, attest.ErrKeySet) {
+		t.Errorf("got %v, want ErrKeySet", err)
 	}
 }
 

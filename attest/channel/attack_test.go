@@ -228,7 +228,12 @@ func TestServerRefusesMessages(t *testing.T) {
 		}
 	}
 	first := func(h any) func(*tls.Conn, session) error {
-		return func(c *tls.Conn, _ session) error { return exchange(c, h, nil) }
+		return func(c *tls.Conn, _ session) error {
+			if exchange(c, h, new(reply)) == nil {
+				return errAnswered
+			}
+			return nil
+		}
 	}
 	for name, talk := range map[string]func(*tls.Conn, session) error{
 		"HTTP":                     func(c *tls.Conn, _ session) error { _, err := io.WriteString(c, "GET / HTTP/1.1\r\n\r\n"); return err },
@@ -245,14 +250,19 @@ func TestServerRefusesMessages(t *testing.T) {
 				defer c.Close()
 				return talk(c, s)
 			})
-			_, server, _, err := connect(t, client, serverSide(t.Context(), cert, Config{Attester: node}))
+			_, server, clientErr, err := connect(t, client, serverSide(t.Context(), cert, Config{Attester: node}))
 			wantBroken(t, err)
+			if errors.Is(clientErr, errAnswered) {
+				t.Error(clientErr)
+			}
 			if server != nil {
 				t.Error("a channel beside an error")
 			}
 		})
 	}
 }
+
+var errAnswered = errors.New("the server showed evidence to a peer that speaks something else")
 
 // stream gives a peer's bytes and swallows what is sent to it.
 type stream struct {

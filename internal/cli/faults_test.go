@@ -276,6 +276,14 @@ func (f *faultTest) settle(t *testing.T, want compute.State) {
 			return errors.Join(errors.New("created again"), err)
 		case err != nil:
 			return err
+		case want == compute.Stopped && i.Status.State.Final():
+			// Killed before it heard of the stop, it has failed, and says so; what
+			// counts is that it stays down.
+			time.Sleep(300 * time.Millisecond)
+			if by, _ := f.tree(); len(by[workShim]) > 0 {
+				return errors.New("it was stopped and started again")
+			}
+			return nil
 		case i.Status.State == want:
 			return nil
 		case want == "":

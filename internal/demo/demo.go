@@ -292,6 +292,9 @@ func (d *demo) judge() {
 	if r.Result.Patients != wantPatients || float64(j.Correct) < wantCorrect*float64(j.Tested) || j.AUC <= r.Result.Alone.AUC {
 		problem("the joint result is not better than what one hospital can do alone")
 	}
+	if want := len(d.attacks()); len(r.Attacks) != want {
+		problem("%d attacks were made, want %d", len(r.Attacks), want)
+	}
 	for _, a := range r.Attacks {
 		if !a.Refused {
 			problem("attack %q: want refusal %s, got %s: %s", a.Name, a.Want, a.Code, a.Detail)

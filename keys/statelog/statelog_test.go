@@ -241,7 +241,7 @@ func TestUnavailableDropsNothing(t *testing.T) {
 	}
 	l.Close()
 	b := read(t, path)
-	f.broken, f.sealing = nil, &tee.Error{Code: tee.CodeUnavailable, Op: "test"}
+	f.broken, f.sealing, f.good = nil, &tee.Error{Code: tee.CodeUnavailable, Op: "test"}, 2 // the keys of the history
 	_, err := openLog(t, f, path)
 	wantCode(t, err, tee.CodeUnavailable)
 	if !bytes.Equal(read(t, path), b) {

@@ -1,0 +1,57 @@
+# Everything here is also what CI runs; see .ci/run.
+GO      ?= go
+LDFLAGS := -s -w -buildid=
+BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags="$(LDFLAGS)"
+LINT    := tools/bin/golangci-lint
+
+.PHONY: build test check lint race fuzz-seeds fuzz faults e2e reproducible bench generate clean
+
+build: ## the release binary, static and reproducible
+	$(BUILD) -o dist/cloister ./cmd/cloister
+
+test: ## what README promises
+	$(GO) test ./...
+
+check: ## formatting, vet, lint
+	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo 'run gofmt -w on these'; exit 1; }
+	$(GO) vet ./...
+	$(MAKE) lint
+
+lint: $(LINT) ## golangci-lint, pinned in tools/go.mod
+	$(LINT) run ./...
+
+$(LINT): tools/go.mod
+	cd tools && $(GO) build -o bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+race: ## all tests under the race detector
+	$(GO) test -race -timeout 30m ./...
+
+fuzz-seeds: ## every fuzz target on its seeds
+	$(GO) test -run '^Fuzz' ./...
+
+FUZZTIME ?= 20s
+fuzz: ## every fuzz target for FUZZTIME
+	@for pkg in $$($(GO) list ./...); do \
+	  for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+	    echo "$$pkg $$target"; \
+	    $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$pkg || exit 1; \
+	  done; done
+
+ROUNDS ?= 20
+faults: ## kill every process at every point, ROUNDS times
+	CLOISTER_FAULT_ROUNDS=$(ROUNDS) $(GO) test -timeout 60m -run 'TestKillAnything' ./internal/cli
+
+e2e: ## the demo as an ordinary user, from the release binary
+	./test/e2e/run
+
+reproducible: ## the same bytes from two folders
+	./test/reproducible
+
+bench: ## ratios against a peer or a limit, in one run
+	$(GO) run ./bench
+
+generate: ## files that are made from others
+	$(GO) generate ./...
+
+clean:
+	rm -rf dist tools/bin
