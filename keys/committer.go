@@ -26,13 +26,8 @@ type commit struct {
 // maxBatch bounds the entries of one batch.
 const maxBatch = 4096
 
-// append returns once the entries are durable. Entries of one call stay
-// together and in order.
-func (c *committer) append(entries [][]byte) ([]Ref, error) {
-	return c.enqueue(entries).wait()
-}
-
 // enqueue fixes the place of entries in the order; wait for them afterwards.
+// Entries of one call stay together.
 func (c *committer) enqueue(entries [][]byte) *commit {
 	m := &commit{entries: entries, done: make(chan struct{})}
 	c.mu.Lock()
