@@ -232,7 +232,7 @@ func newFieldHash(context string) fieldHash {
 
 func (f fieldHash) count(n int) {
 	var b [8]byte
-	binary.BigEndian.PutUint64(b[:], uint64(n)) //nolint:gosec // lengths are never negative
+	binary.BigEndian.PutUint64(b[:], uint64(n))
 	f.h.Write(b[:])
 }
 

@@ -84,7 +84,8 @@ func (b *bench) up(name string) (*up, error) {
 	return nil, errors.Join(errors.New("the platform does not come up"), u.down())
 }
 
-func pause() { time.Sleep(10 * time.Millisecond) } //nolint:forbidigo // polls other processes
+// pause is between two looks at another process.
+func pause() { time.Sleep(10 * time.Millisecond) }
 
 func (u *up) down() error {
 	_ = u.cmd.Process.Signal(syscall.SIGTERM)

@@ -23,7 +23,7 @@ import (
 )
 
 // Problem is an error that a server returned (RFC 9457), with its stable code.
-type Problem = problem.Problem
+type Problem = problem.Problem //nolint:errname // RFC 9457 calls it a problem
 
 // ErrNotRunning means that no platform runs on the data directory. Start one:
 // cloister up.

@@ -157,7 +157,7 @@ func (k *keeper) attend(ctx context.Context, shims Shims, intent Intent) {
 	go func() {
 		defer close(ended)
 		if shims.Watch(watch, k.dir, k.setStatus) != nil && watch.Err() == nil {
-			time.Sleep(5 * time.Millisecond) // between lock and socket, or between death and unlock
+			time.Sleep(5 * time.Millisecond) //nolint:forbidigo // between lock and socket, or between death and unlock
 		}
 	}()
 	defer func() { stop(); <-ended }()
@@ -244,7 +244,7 @@ func (k *keeper) start(ctx context.Context, shims Shims, logger *slog.Logger) {
 		if Locked(k.dir.Lock()) || k.dir.ReadStatus().Epoch >= k.intentEpoch() || ctx.Err() != nil {
 			return
 		}
-		time.Sleep(time.Millisecond)
+		time.Sleep(time.Millisecond) //nolint:forbidigo // a lock is taken without telling anybody
 	}
 }
 
@@ -290,6 +290,6 @@ func (k *keeper) pause(ctx context.Context, d time.Duration) bool {
 // waitUnlocked waits until nothing of the instance in d runs.
 func waitUnlocked(ctx context.Context, d Dir) {
 	for ctx.Err() == nil && Locked(d.Lock()) {
-		time.Sleep(2 * time.Millisecond)
+		time.Sleep(2 * time.Millisecond) //nolint:forbidigo // a lock is released without telling anybody
 	}
 }

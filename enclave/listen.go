@@ -115,7 +115,10 @@ func receivedFile(oob []byte) (*os.File, error) {
 	}
 	fds, err := unix.ParseUnixRights(&messages[0])
 	if err != nil || len(fds) != 1 {
-		return nil, errors.New("no descriptor")
+		for _, fd := range fds { // the buffer's alignment leaves room for two
+			_ = unix.Close(fd)
+		}
+		return nil, errors.New("not one descriptor")
 	}
 	unix.CloseOnExec(fds[0])
 	return os.NewFile(uintptr(fds[0]), "connection"), nil
@@ -126,13 +129,19 @@ type listener struct {
 	port   uint16
 	conns  chan net.Conn
 	closed chan struct{}
-	once   sync.Once
+
+	mu    sync.Mutex // held while a connection enters the queue or the queue ends
+	ended bool
 }
 
+// deliver queues c. It refuses when nobody would ever accept it.
 func (l *listener) deliver(c net.Conn) bool {
-	select {
-	case <-l.closed:
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended {
 		return false
+	}
+	select {
 	case l.conns <- c:
 		return true
 	default:
@@ -150,10 +159,23 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
-// Close stops listening.
+// Close stops listening and closes the connections that wait.
 func (l *listener) Close() error {
-	l.once.Do(func() { close(l.closed) })
-	return nil
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended {
+		return nil
+	}
+	l.ended = true
+	close(l.closed)
+	for {
+		select {
+		case c := <-l.conns:
+			_ = c.Close()
+		default:
+			return nil
+		}
+	}
 }
 
 // Addr names the port.

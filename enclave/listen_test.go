@@ -145,29 +145,33 @@ func TestMalformedAnnouncementsAreDropped(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = r.Close()
-	if _, err := w.Write([]byte("x")); err == nil {
-		// The pipe's other end is with the program until it sees that it is no
-		// socket; a connection behind it is still delivered.
-		t.Log("the pipe still had its reader")
-	}
-	_ = w.Close()
+	defer func() { _ = w.Close() }()
 	send(t, agent, good, 1)
 	conn, err := l.Accept()
 	if err != nil {
 		t.Fatal("a good announcement after bad ones is lost:", err)
 	}
 	_ = conn.Close()
+	if _, err := w.WriteString("x"); err == nil {
+		t.Error("a descriptor that is no socket stays open")
+	}
 }
 
 func TestBacklogIsBounded(t *testing.T) {
 	p, agent := newPorts(t)
-	if _, err := p.listen(1); err != nil {
+	l, err := p.listen(1)
+	if err != nil {
 		t.Fatal(err)
 	}
+	var waiting []net.Conn
 	for range backlog {
-		send(t, agent, announcement(t, 1), 1)
+		waiting = append(waiting, send(t, agent, announcement(t, 1), 1))
 	}
 	wantClosed(t, "one more than the backlog", send(t, agent, announcement(t, 1), 1))
+	_ = l.Close()
+	for _, conn := range waiting {
+		wantClosed(t, "a connection that nobody accepted", conn)
+	}
 }
 
 func TestListenersEndWithTheAgent(t *testing.T) {

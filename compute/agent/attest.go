@@ -142,7 +142,7 @@ func (c *nodeClient) patiently() (granted, error) {
 		if err == nil || refusal(err) || time.Now().After(deadline) {
 			return g, asFailure(err)
 		}
-		time.Sleep(nodeRetry)
+		time.Sleep(nodeRetry) //nolint:forbidigo // the node tells nobody when it is back
 	}
 }
 

@@ -169,7 +169,7 @@ func (a *agent) copyLogs() {
 	forward := func(r io.ReadCloser, name string, allowed []launch.Logs) {
 		defer a.logs.Done()
 		defer func() { _ = r.Close() }()
-		var w io.Writer = io.Discard
+		w := io.Discard
 		if slices.Contains(allowed, a.doc.Logs) {
 			if s, _, err := a.link.Open(link.Request{Op: link.OpLog, Name: name}); err == nil {
 				defer func() { _ = s.Close() }()

@@ -132,7 +132,7 @@ func removeCgroup(dir string) {
 		if err := os.Remove(dir); err == nil || errors.Is(err, os.ErrNotExist) {
 			return
 		}
-		time.Sleep(2 * time.Millisecond)
+		time.Sleep(2 * time.Millisecond) //nolint:forbidigo // the kernel tells nobody
 	}
 }
 

@@ -29,7 +29,7 @@ var children = map[string]func() error{
 	},
 	"look":   inside(look),
 	"signal": inside(signalParent),
-	"sleep":  inside(func(sandbox.Paths) error { time.Sleep(time.Minute); return nil }), //nolint:forbidigo // it waits to be killed
+	"sleep":  inside(func(sandbox.Paths) error { time.Sleep(time.Minute); return nil }), // it waits to be killed
 	"eat":    inside(eat),
 	"state":  inside(writeState),
 }

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"errors"
+	"slices"
 
 	seccomp "github.com/elastic/go-seccomp-bpf"
 	"github.com/elastic/go-seccomp-bpf/arch"
@@ -50,10 +51,10 @@ func filterSyscalls(p Profile) error {
 	}
 	names := baseCalls
 	if p.Wait {
-		names = append(names[:len(names):len(names)], waitCalls...)
+		names = append(slices.Clip(names), waitCalls...)
 	}
 	if p.Execute != "" {
-		names = append(names[:len(names):len(names)], "execve")
+		names = append(slices.Clip(names), "execve")
 	}
 	var known []string
 	for _, n := range names {
@@ -78,22 +79,23 @@ func filterSyscalls(p Profile) error {
 
 // conditional lists the calls that are allowed with some arguments only.
 func conditional(p Profile) []seccomp.NameWithConditions {
-	is := func(name string, arg uint32, op seccomp.Operation, value uint64) seccomp.NameWithConditions {
-		return seccomp.NameWithConditions{Name: name, Conditions: seccomp.ArgumentConditions{{Argument: arg, Operation: op, Value: value}}}
+	// All are told apart by their first argument.
+	is := func(name string, op seccomp.Operation, value uint64) seccomp.NameWithConditions {
+		return seccomp.NameWithConditions{Name: name, Conditions: seccomp.ArgumentConditions{{Argument: 0, Operation: op, Value: value}}}
 	}
 	self := uint64(unix.Getpid())
 	list := []seccomp.NameWithConditions{
-		is("clone", 0, seccomp.BitsSet, threadFlags),
-		is("tgkill", 0, seccomp.Equal, self), // preempt own threads, not the agent
-		is("prctl", 0, seccomp.Equal, unix.PR_SET_VMA),
-		is("prctl", 0, seccomp.Equal, unix.PR_SET_NAME),
-		is("prctl", 0, seccomp.Equal, unix.PR_SET_DUMPABLE),
-		is("prctl", 0, seccomp.Equal, unix.PR_SET_NO_NEW_PRIVS),
-		is("prctl", 0, seccomp.Equal, unix.PR_SET_SECCOMP),
-		is("prctl", 0, seccomp.Equal, unix.PR_GET_DUMPABLE),
+		is("clone", seccomp.BitsSet, threadFlags),
+		is("tgkill", seccomp.Equal, self), // preempt own threads, not the agent
+		is("prctl", seccomp.Equal, unix.PR_SET_VMA),
+		is("prctl", seccomp.Equal, unix.PR_SET_NAME),
+		is("prctl", seccomp.Equal, unix.PR_SET_DUMPABLE),
+		is("prctl", seccomp.Equal, unix.PR_SET_NO_NEW_PRIVS),
+		is("prctl", seccomp.Equal, unix.PR_SET_SECCOMP),
+		is("prctl", seccomp.Equal, unix.PR_GET_DUMPABLE),
 	}
 	if p.Wait { // connections for the program
-		list = append(list, is("socketpair", 0, seccomp.Equal, unix.AF_UNIX))
+		list = append(list, is("socketpair", seccomp.Equal, unix.AF_UNIX))
 	}
 	return list
 }

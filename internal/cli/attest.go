@@ -19,7 +19,6 @@ import (
 	"github.com/cloister-cc/cloister/attest"
 	"github.com/cloister-cc/cloister/client"
 	"github.com/cloister-cc/cloister/compute/agent"
-	"github.com/cloister-cc/cloister/internal/datadir"
 	"github.com/cloister-cc/cloister/tee"
 	"github.com/cloister-cc/cloister/tee/all"
 )
@@ -318,10 +317,4 @@ func (a *app) attestPolicy() *cobra.Command {
 		},
 	})
 	return cmd
-}
-
-// rootFile is where the platform on the data directory publishes its root.
-func (a *app) rootFile() (string, error) {
-	d, err := a.data()
-	return datadir.Paths{Data: d}.Root(), err
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
 	"strings"
 	"syscall"
 
@@ -61,10 +62,10 @@ func classify(err error) *coded {
 	c := &coded{status: exitFailure, code: "failure", err: err}
 	if p, ok := errors.AsType[*client.Problem](err); ok {
 		c.code, c.hint, c.failures = p.Code, p.Hint, p.Failures
-		switch {
-		case p.Status == 403:
+		switch p.Status {
+		case http.StatusForbidden:
 			c.status = exitRefused
-		case p.Status == 503 || p.Status == 504:
+		case http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 			c.status = exitUnavailable
 		}
 		return c

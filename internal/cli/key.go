@@ -115,7 +115,7 @@ func (a *app) readSecret(file string) ([]byte, error) {
 	if file == "" {
 		return nil, usageError("--file is missing", "secrets come from files or stdin: --file FILE or --file -")
 	}
-	var in io.Reader = a.stdin
+	in := a.stdin
 	if file != "-" {
 		f, err := os.Open(file)
 		if err != nil {

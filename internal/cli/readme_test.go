@@ -3,6 +3,7 @@ package cli
 import (
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -48,10 +49,8 @@ func TestDocumentedCommandsExist(t *testing.T) {
 
 func checkCommand(t *testing.T, file string, words []string) {
 	t.Helper()
-	for _, process := range []string{"platform", "shim", "agent", "program"} {
-		if words[0] == process {
-			return // processes that the command starts of itself
-		}
+	if slices.Contains([]string{"platform", "shim", "agent", "program"}, words[0]) {
+		return // processes that the command starts of itself
 	}
 	root := (&app{}).root()
 	root.InitDefaultCompletionCmd()

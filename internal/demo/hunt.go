@@ -201,7 +201,7 @@ func (h *hunt) mapping(mem *os.File, from, to uint64, item string) bool {
 	buf := make([]byte, 1<<20)
 	read := false
 	for at := from; at < to; {
-		n, err := mem.ReadAt(buf[:min(uint64(len(buf)), to-at)], int64(at)) //nolint:gosec // user addresses are below 2^63
+		n, err := mem.ReadAt(buf[:min(uint64(len(buf)), to-at)], int64(at)) // user addresses are below 2^63
 		if n == 0 || err != nil && n == 0 {
 			return read
 		}

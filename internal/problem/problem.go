@@ -21,7 +21,7 @@ const TypePrefix = "https://cloister-cc.github.io/problems/"
 
 // Problem is an error on the wire. It implements error, so that a client gets
 // back what a server returned.
-type Problem struct {
+type Problem struct { //nolint:errname // RFC 9457 calls it a problem
 	Type     string        `json:"type"`
 	Title    string        `json:"title"`
 	Status   int           `json:"status"`

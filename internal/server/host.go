@@ -163,7 +163,7 @@ func (h *Host) ensureNode(ctx context.Context) error {
 	defer cancel()
 	node, err := h.waitServing(ctx, compute.NodeName)
 	if err != nil || node.Status.State != compute.Running || ctx.Err() != nil {
-		return &tee.Error{Code: tee.CodeUnavailable, Op: "start node", Hint: cmp.Or(node.Status.Hint, "see "+string(compute.Dir(filepath.Join(h.paths.Instances(), compute.NodeName)).Log())),
+		return &tee.Error{Code: tee.CodeUnavailable, Op: "start node", Hint: cmp.Or(node.Status.Hint, "see "+compute.Dir(filepath.Join(h.paths.Instances(), compute.NodeName)).Log()),
 			Err: fmt.Errorf("it is %s: %s %s", node.Status.State, node.Status.Code, node.Status.Message)}
 	}
 	return nil

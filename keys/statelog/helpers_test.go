@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -64,9 +65,7 @@ func (f *fakeTEE) AdvanceCounter(_ context.Context, name string, from uint64, di
 // copy is the TEE with its counters as they stand now.
 func (f *fakeTEE) copy() *fakeTEE {
 	c := newTEE(f.code)
-	for k, v := range f.counters {
-		c.counters[k] = v
-	}
+	maps.Copy(c.counters, f.counters)
 	return c
 }
 

@@ -59,7 +59,7 @@ func (l *Log) scan(ctx context.Context, counter uint64, replay func(Position, []
 	for l.count <= counter {
 		raw, err := l.readRaw(l.size)
 		if err != nil {
-			return before, nil // the end, or a record cut short by a crash
+			return before, nil //nolint:nilerr // the end, or a record cut short by a crash
 		}
 		entries, err := l.take(ctx, raw)
 		if err != nil {

@@ -20,7 +20,7 @@ func TestRoundTrip(t *testing.T) {
 	positions = append(positions, l.add(t, "two", "", strings.Repeat("long", 100_000))...)
 	want := []string{"one", "two", "", strings.Repeat("long", 100_000)}
 	for i, p := range positions {
-		if b, err := l.Log.Read(p); err != nil || string(b) != want[i] {
+		if b, err := l.Read(p); err != nil || string(b) != want[i] {
 			t.Errorf("read entry %d: %d bytes, %v", i, len(b), err)
 		}
 	}

@@ -66,8 +66,9 @@ func (k SigningKey) String() string {
 		return "vcek"
 	case VLEK:
 		return "vlek"
+	default:
+		return fmt.Sprintf("signing key %d", uint8(k))
 	}
-	return fmt.Sprintf("signing key %d", uint8(k))
 }
 
 // Report is a parsed attestation report. Nothing in it is true until

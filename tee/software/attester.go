@@ -42,7 +42,7 @@ func OpenDevice(f *os.File) (*Device, error) {
 	defer cancel()
 	a, err := request[infoAnswer](ctx, d, op, opInfo, nothing{})
 	if err != nil {
-		d.Close()
+		_ = d.Close()
 		return nil, err
 	}
 	d.info = a.info()
@@ -218,7 +218,7 @@ func (d *Device) exchange(call []byte) ([]byte, error) {
 	err := writeFrame(d.f, call)
 	if err == nil {
 		var b []byte
-		if b, err = readFrame(d.f, maxFrame); err == nil {
+		if b, err = readFrame(d.f); err == nil {
 			return b, nil
 		}
 	}

@@ -85,8 +85,8 @@ func exchange[T any](ctx context.Context, path, what, op string, body any, image
 	if err != nil {
 		return fail(err)
 	}
-	defer c.Close()
-	defer context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })()
+	defer func() { _ = c.Close() }()
+	defer context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })()
 	if err := sendFile(c, request, image); err != nil {
 		return fail(err)
 	}

@@ -54,10 +54,10 @@ func (in *Instance) attach(op string, ours *os.File) error {
 func (in *Instance) serve(f *os.File) {
 	ctx := context.Background()
 	log := in.p.logger.With(slog.String("instance", in.info.InstanceID))
-	defer in.Close()
+	defer func() { _ = in.Close() }()
 	received, sent := in.p.record("device")
 	for {
-		body, err := readFrame(f, maxFrame)
+		body, err := readFrame(f)
 		if err != nil {
 			if !errors.Is(err, io.EOF) && !errors.Is(err, os.ErrClosed) {
 				log.WarnContext(ctx, "device closed", slog.Any("error", err))

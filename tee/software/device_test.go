@@ -55,7 +55,7 @@ func TestDeviceRefusesGarbage(t *testing.T) {
 			if err := writeFrame(f, b); err != nil {
 				t.Fatal(err)
 			}
-			_, err := decodeAnswer[nothing](must(readFrame(f, maxFrame)), "test")
+			_, err := decodeAnswer[nothing](must(readFrame(f)), "test")
 			wantCode(t, err, tee.CodeParse)
 		})
 	}
@@ -134,7 +134,7 @@ func slowPlatform(t *testing.T) (d *Device, far net.Conn) {
 	farFile.Close()
 	t.Cleanup(func() { far.Close() })
 	go func() {
-		readFrame(far, maxFrame)
+		readFrame(far)
 		writeFrame(far, must(encodeAnswer(infoAnswer{InstanceID: "slow"}, nil)))
 	}()
 	d = must(OpenDevice(os.NewFile(uintptr(fds[1]), "near")))
@@ -150,7 +150,7 @@ func TestCancelledCallKeepsTheStreamInStep(t *testing.T) {
 		_, _, err := d.ReadCounter(ctx, "c")
 		result <- err
 	}()
-	if _, err := readFrame(far, maxFrame); err != nil {
+	if _, err := readFrame(far); err != nil {
 		t.Fatal(err)
 	}
 	cancel()
@@ -166,7 +166,7 @@ func TestCancelledCallKeepsTheStreamInStep(t *testing.T) {
 	wantCode(t, err, tee.CodeUnavailable)
 	go func() {
 		writeFrame(far, must(encodeAnswer(readAnswer{Value: 1}, nil))) // late
-		readFrame(far, maxFrame)
+		readFrame(far)
 		writeFrame(far, must(encodeAnswer(readAnswer{Value: 2}, nil)))
 	}()
 	if got, _, err := d.ReadCounter(t.Context(), "c"); got != 2 || err != nil {
@@ -181,7 +181,7 @@ func TestDeviceRefusesBadAnswers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			d, far := slowPlatform(t)
 			go func() {
-				readFrame(far, maxFrame)
+				readFrame(far)
 				writeFrame(far, b)
 			}()
 			_, err := d.SealingKey(t.Context(), tee.SealToMeasurement(), nil)
@@ -190,7 +190,7 @@ func TestDeviceRefusesBadAnswers(t *testing.T) {
 	}
 	d, far := slowPlatform(t)
 	go func() {
-		readFrame(far, maxFrame)
+		readFrame(far)
 		far.Write([]byte{255, 255, 255, 255})
 	}()
 	_, err := d.SealingKey(t.Context(), tee.SealToMeasurement(), nil)

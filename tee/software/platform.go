@@ -145,7 +145,7 @@ func (p *Platform) Close() error {
 	}
 	p.mu.Unlock()
 	for _, in := range instances {
-		in.Close()
+		_ = in.Close()
 	}
 	p.wg.Wait()
 	p.counters.mu.Lock() // no change is under way

@@ -170,7 +170,7 @@ func TestPeerOfAnotherUser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("turning another user away for real needs root")
 	}
-	dir := must(os.MkdirTemp("/tmp", "peer"))
+	dir := must(os.MkdirTemp("/tmp", "peer")) //nolint:usetesting // the parents of t.TempDir are closed to other users
 	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, "s")
 	serve(t, newPlatform(t), path)

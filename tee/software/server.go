@@ -51,7 +51,7 @@ func (p *Platform) Serve(ctx context.Context, l *net.UnixListener) error {
 		switch {
 		case ctx.Err() != nil || errors.Is(err, net.ErrClosed):
 			if err == nil {
-				c.Close()
+				_ = c.Close()
 			}
 			return nil
 		case isTemporary(err):
@@ -96,8 +96,8 @@ func pause(ctx context.Context, d time.Duration) bool {
 func (p *Platform) serveConn(ctx context.Context, c *net.UnixConn) {
 	ctx, cancel := context.WithTimeout(ctx, launchTimeout)
 	defer cancel()
-	defer c.Close()
-	defer context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })()
+	defer func() { _ = c.Close() }()
+	defer context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })()
 	if err := unixsock.SamePeer(c); err != nil {
 		p.logger.WarnContext(ctx, "peer turned away", slog.Any("error", err))
 		return

@@ -83,14 +83,14 @@ func frame(body []byte) []byte {
 	return append(b, body...)
 }
 
-// readFrame reads one frame of at most max bytes. At the end of the stream it
+// readFrame reads one frame of at most maxFrame bytes. At the end of the stream it
 // returns io.EOF, within a frame io.ErrUnexpectedEOF.
-func readFrame(r io.Reader, max int) ([]byte, error) {
+func readFrame(r io.Reader) ([]byte, error) {
 	var head [4]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
 		return nil, err
 	}
-	return readBody(r, head, max)
+	return readBody(r, head, maxFrame)
 }
 
 func readBody(r io.Reader, head [4]byte, max int) ([]byte, error) {
