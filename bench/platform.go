@@ -92,9 +92,9 @@ func (u *up) down() error {
 	return u.cmd.Wait()
 }
 
-// launch starts an instance that never ends and waits until it is attested.
+// launch starts an instance that sleeps and waits until it is attested.
 func (u *up) launch(name string) (compute.Instance, error) {
-	module := tinywasm.Endless()
+	module := tinywasm.Idle()
 	doc := launch.New(launch.Wasm, module)
 	doc.MemoryMiB = 16
 	spec := compute.Spec{TEE: tee.Software, Launch: doc, Restart: compute.RestartNever}

@@ -163,13 +163,10 @@ func (k *keeper) attend(ctx context.Context, shims Shims, intent Intent) {
 	defer func() { stop(); <-ended }()
 	switch intent.Want {
 	case WantDeleted:
-		_ = shims.Kill(ctx, k.dir)
-		waitUnlocked(ctx, k.dir)
+		end(ctx, shims.Kill, k.dir)
 		return
 	case WantStopped:
-		_ = shims.Stop(ctx, k.dir)
-		<-ended
-		waitUnlocked(ctx, k.dir)
+		end(ctx, shims.Stop, k.dir)
 		return
 	}
 	select {
@@ -286,6 +283,23 @@ func (k *keeper) pause(ctx context.Context, d time.Duration) bool {
 		return true
 	}
 }
+
+// end asks the owner of an instance to end it and waits a while for that. An
+// owner that is just starting hears nothing yet, so the caller asks again as long
+// as something runs.
+func end(ctx context.Context, ask func(context.Context, Dir) error, d Dir) {
+	ctx, cancel := context.WithTimeout(ctx, endPatience)
+	defer cancel()
+	if ask(ctx, d) != nil {
+		time.Sleep(5 * time.Millisecond) //nolint:forbidigo // between lock and socket
+		return
+	}
+	waitUnlocked(ctx, d)
+}
+
+// endPatience is how long an owner may take to end an instance before it is
+// asked again.
+const endPatience = 10 * time.Second
 
 // waitUnlocked waits until nothing of the instance in d runs.
 func waitUnlocked(ctx context.Context, d Dir) {

@@ -126,8 +126,9 @@ func (s *Supervisor) end(ctx context.Context, k *keeper) {
 	if !Locked(k.dir.Lock()) {
 		return
 	}
-	_ = s.shims.Stop(ctx, k.dir)
-	waitUnlocked(ctx, k.dir)
+	for ctx.Err() == nil && Locked(k.dir.Lock()) {
+		end(ctx, s.shims.Stop, k.dir)
+	}
 	if k.intent.Want == WantRunning && k.intent.Spec.Restart == RestartOnFailure {
 		k.intent.Epoch++
 		if err := k.dir.WriteIntent(k.intent); err != nil {

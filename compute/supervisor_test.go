@@ -42,6 +42,9 @@ type fakeShims struct {
 	starts map[compute.Dir]int
 	// die makes shims end this way right after they started.
 	die *compute.Status
+	// deaf is how many requests to stop are refused first, as by a shim that has
+	// its lock and not yet its socket.
+	deaf int
 }
 
 type fakeShim struct {
@@ -125,6 +128,10 @@ func (f *fakeShims) Watch(ctx context.Context, dir compute.Dir, changed func(com
 func (f *fakeShims) Stop(_ context.Context, dir compute.Dir) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.deaf > 0 {
+		f.deaf--
+		return errors.New("nobody listens yet")
+	}
 	if s := f.live[dir]; s != nil {
 		f.end(dir, compute.Status{State: compute.Stopped, Code: compute.CodeStoppedRequest, Epoch: s.status.Epoch})
 	}
@@ -291,6 +298,31 @@ func TestShimThatVanishesIsAFailure(t *testing.T) {
 	}
 	if shims.started(d) != 1 {
 		t.Error("it was started again, though its policy is never")
+	}
+}
+
+func TestOwnerThatIsJustStartingIsAskedAgain(t *testing.T) {
+	for name, end := range map[string]func(*compute.Supervisor) error{
+		"stop": func(s *compute.Supervisor) error { return s.Stop("worker") }, "delete": func(s *compute.Supervisor) error { return s.Delete("worker") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			shims := newFakeShims()
+			s := open(t, t.TempDir(), shims)
+			create(t, s, "worker", spec(), true)
+			waitFor(t, s, "worker", compute.Running)
+			shims.mu.Lock()
+			shims.deaf = 3
+			shims.mu.Unlock()
+			if err := end(s); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			_, err := s.Wait(ctx, "worker", func(i compute.Instance) bool { return i.Status.State == compute.Stopped && name == "stop" })
+			if err != nil && !errors.Is(err, compute.ErrNotFound) {
+				t.Errorf("it is not ended: %v", err)
+			}
+		})
 	}
 }
 

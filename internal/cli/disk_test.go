@@ -69,7 +69,7 @@ func TestFullDisk(t *testing.T) {
 	if !strings.Contains(string(out), "hint:") || strings.Contains(string(out), "see the server's log") {
 		t.Errorf("the error does not say what to do: %s", out)
 	}
-	out, err = f.command("instance", "create", "--name", "worker", f.endless).CombinedOutput()
+	out, err = f.command("instance", "create", "--name", "worker", f.idle).CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "no space left") || !strings.Contains(string(out), "hint: free space") {
 		t.Errorf("instance on a full disk: %v: %s", err, out)
 	}

@@ -96,7 +96,7 @@ type faultTest struct {
 	host     *client.Host
 	env      []string
 	keys     []string // that were acknowledged
-	endless  string
+	idle     string
 	hello    string
 }
 
@@ -110,8 +110,8 @@ func newFaultTest(t *testing.T) *faultTest {
 	home := t.TempDir()
 	f.env = append(os.Environ(), "HOME="+home, "XDG_CONFIG_HOME="+home, "CLOISTER_DATA_DIR="+f.dir)
 	f.host = client.NewHost(f.dir)
-	f.endless, f.hello = filepath.Join(home, "endless.wasm"), filepath.Join(home, "hello.wasm")
-	for path, module := range map[string][]byte{f.endless: tinywasm.Endless(), f.hello: tinywasm.Print("hello")} {
+	f.idle, f.hello = filepath.Join(home, "idle.wasm"), filepath.Join(home, "hello.wasm")
+	for path, module := range map[string][]byte{f.idle: tinywasm.Idle(), f.hello: tinywasm.Print("hello")} {
 		if err := os.WriteFile(path, module, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -175,6 +175,7 @@ func (f *faultTest) eventually(t *testing.T, what string, ok func(context.Contex
 			return
 		}
 		if time.Now().After(deadline) {
+			if os.Getenv("HOLD") != "" { time.Sleep(time.Hour) }
 			log, _ := os.ReadFile(f.dir + ".log")
 			t.Fatalf("%s: not within %s: %v\nlog of the platform:\n%s", what, convergence, err, tailOf(log))
 		}
@@ -208,7 +209,7 @@ func (f *faultTest) point(t *testing.T, who victim, when moment, key string) {
 // that the worker must then come to ("" for gone).
 func (f *faultTest) reach(t *testing.T, when moment, strike func(), key string) compute.State {
 	t.Helper()
-	create := []string{"instance", "create", "--name", "worker", "--wait=false", f.endless}
+	create := []string{"instance", "create", "--name", "worker", "--wait=false", f.idle}
 	if when == creating {
 		f.during(create, strike)
 		return compute.Running
@@ -272,7 +273,7 @@ func (f *faultTest) settle(t *testing.T, want compute.State) {
 		case missing && want == "":
 			return nil
 		case missing:
-			_, err := f.command("instance", "create", "--name", "worker", "--wait=false", f.endless).CombinedOutput()
+			_, err := f.command("instance", "create", "--name", "worker", "--wait=false", f.idle).CombinedOutput()
 			return errors.Join(errors.New("created again"), err)
 		case err != nil:
 			return err

@@ -47,6 +47,19 @@ func Endless() []byte {
 	return command("proc_exit", 1, false, nil, opLoop, noResult, opBr, 0, opEnd)
 }
 
+// Idle is a command that sleeps for ever.
+func Idle() []byte {
+	// A subscription to a relative clock (WASI preview 1, poll_oneoff): tag and
+	// clock are 0, the time-out of an hour is at 24. The event goes behind it.
+	const timeoutAt, countAt, eventAt, hour = 24, 44, 48, uint64(3600e9)
+	data := make([]byte, 48)
+	binary.LittleEndian.PutUint64(data[timeoutAt:], hour)
+	return command("poll_oneoff", 4, true, data,
+		opLoop, noResult,
+		opConst, 0, opConst, eventAt, opConst, 1, opConst, countAt, opCall, 0, opDrop,
+		opBr, 0, opEnd)
+}
+
 // Hungry is a command that takes memory until it gets no more, then traps.
 func Hungry() []byte {
 	return command("proc_exit", 1, false, nil,

@@ -49,6 +49,21 @@ func TestTrapAndHungryTrap(t *testing.T) {
 	}
 }
 
+func TestIdleSleeps(t *testing.T) {
+	ctx := t.Context()
+	r := wazero.NewRuntime(ctx)
+	defer func() { _ = r.Close(ctx) }()
+	wasi_snapshot_preview1.MustInstantiate(ctx, r)
+	slept := make(chan int64, 1)
+	config := wazero.NewModuleConfig().WithNanosleep(func(ns int64) { slept <- ns; panic("woken by the test") })
+	if _, err := r.InstantiateWithConfig(ctx, tinywasm.Idle(), config); err == nil {
+		t.Fatal("it ended")
+	}
+	if ns := <-slept; ns != 3600e9 {
+		t.Errorf("it sleeps for %d ns, want an hour", ns)
+	}
+}
+
 func TestOthersAreValid(t *testing.T) {
 	ctx := t.Context()
 	r := wazero.NewRuntime(ctx)
