@@ -119,7 +119,11 @@ func (a *app) fail(err error) int {
 }
 
 func printError(w io.Writer, c *coded) {
-	fmt.Fprintf(w, "cloister: error: %s\n", oneLine(c.Error()))
+	text := oneLine(c.Error())
+	if c.status == exitUsage {
+		text = ownLines(c.Error()) // about the user's own file: show its lines
+	}
+	fmt.Fprintf(w, "cloister: error: %s\n", text)
 	for _, f := range c.failures {
 		fmt.Fprintf(w, "cloister: refused: %s\n", oneLine(f.String()))
 		if f.Hint != "" {
@@ -142,6 +146,23 @@ func oneLine(s string) string {
 		}
 		return r
 	}, strings.TrimSpace(s))
+}
+
+// ownLines is oneLine for text that quotes the user's own file: line breaks stay.
+func ownLines(s string) string {
+	lines := strings.Split(strings.TrimSpace(s), "\n")
+	for i, l := range lines {
+		lines[i] = strings.TrimRight(strings.Map(func(r rune) rune {
+			if r == '\t' {
+				return ' '
+			}
+			if r < 0x20 || r == 0x7f {
+				return -1
+			}
+			return r
+		}, l), " ")
+	}
+	return strings.Join(lines, "\n")
 }
 
 // refuseRepeatedFlags makes a flag that is given twice an error: which one

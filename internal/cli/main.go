@@ -95,6 +95,7 @@ func driversFor(dir compute.Dir) func(tee.Kind) (compute.Driver, error) {
 type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
+	configFile     string
 	dataDir        string
 	output         string
 	logLevel       string
@@ -120,11 +121,17 @@ func (a *app) root() *cobra.Command {
 		return usageError(err.Error(), "see: "+c.CommandPath()+" --help")
 	})
 	f := cmd.PersistentFlags()
+	f.StringVar(&a.configFile, "config", "", "configuration file (default $CLOISTER_CONFIG or cloister/cloister.yaml in your configuration directory)")
 	f.StringVar(&a.dataDir, "data-dir", "", "the platform's data directory (default $CLOISTER_DATA_DIR or ~/.local/share/cloister)")
 	f.StringVarP(&a.output, "output", "o", "table", "output format: table or json")
 	f.StringVar(&a.logLevel, "log-level", "warn", "least severe log line on stderr: debug, info, warn or error")
 	f.StringVar(&a.logFormat, "log-format", "text", "log format: text or json")
-	cmd.PersistentPreRunE = func(*cobra.Command, []string) error { return a.check() }
+	cmd.PersistentPreRunE = func(c *cobra.Command, _ []string) error {
+		if err := a.settle(c); err != nil {
+			return err
+		}
+		return a.check()
+	}
 	groups := []*cobra.Group{
 		{ID: "start", Title: "Start here:"}, {ID: "work", Title: "Work with it:"}, {ID: "about", Title: "About:"},
 	}

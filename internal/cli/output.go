@@ -66,14 +66,10 @@ func (p *progress) done() {
 	}
 }
 
-// data returns the data directory: the flag, the environment, or the user's
-// data home.
+// data returns the data directory: the flag, or the user's data home.
 func (a *app) data() (string, error) {
 	if a.dataDir != "" {
 		return filepath.Abs(a.dataDir)
-	}
-	if d := os.Getenv("CLOISTER_DATA_DIR"); d != "" {
-		return filepath.Abs(d)
 	}
 	if d := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(d) {
 		return filepath.Join(d, "cloister"), nil

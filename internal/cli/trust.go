@@ -123,9 +123,6 @@ func readRoots(path string) (tee.Roots, error) {
 
 func loadIdentity(path string) (*tls.Certificate, error) {
 	if path == "" {
-		path = os.Getenv("CLOISTER_IDENTITY")
-	}
-	if path == "" {
 		dir, err := os.UserConfigDir()
 		if err != nil {
 			return nil, errors.Join(errors.New("no place for your identity is known"), err)
