@@ -57,7 +57,6 @@ var insideBudget = map[string]string{
 	"google.golang.org/genproto/googleapis/api": "of CEL",
 	"google.golang.org/genproto/googleapis/rpc": "of CEL",
 	"go.yaml.in/yaml/v3":                        "of CEL",
-	"github.com/go-jose/go-jose/v4":             "attestation results",
 	"github.com/tetratelabs/wazero":             "the Wasm runtime",
 	"github.com/google/renameio/v2":             "whole files or none",
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"math"
+	"slices"
 )
 
 // model is a logistic regression over standardised columns.
@@ -26,6 +27,9 @@ func fit(rows [][]float64, outcome []float64) (model, error) {
 		return model{}, errSingular
 	}
 	m := standard(rows)
+	if slices.ContainsFunc(m.scale, func(s float64) bool { return math.IsInf(s, 0) }) {
+		return model{}, errSingular // numbers so large that their variance is none
+	}
 	d := len(m.mean) + 1
 	m.weights = make([]float64, d)
 	x := make([][]float64, len(rows))
@@ -64,11 +68,23 @@ func standard(rows [][]float64) model {
 		}
 	}
 	for j := range m.scale {
-		if m.scale[j] = math.Sqrt(m.scale[j]); m.scale[j] == 0 {
-			m.scale[j] = 1 // a constant column says nothing
+		if m.scale[j] = math.Sqrt(m.scale[j]); constant(column(rows, j)) {
+			m.mean[j], m.scale[j] = rows[0][j], 1 // a constant column says nothing
 		}
 	}
 	return m
+}
+
+// constant says whether all values are the same. Their variance does not: the
+// mean is rounded.
+func constant(values []float64) bool { return slices.Min(values) == slices.Max(values) }
+
+func column(rows [][]float64, j int) []float64 {
+	values := make([]float64, len(rows))
+	for i, r := range rows {
+		values[i] = r[j]
+	}
+	return values
 }
 
 // features returns 1 and the standardised row.
@@ -164,7 +180,7 @@ func correlation(a, b []float64) float64 {
 		saa += (a[i] - ma) * (a[i] - ma)
 		sbb += (b[i] - mb) * (b[i] - mb)
 	}
-	if saa == 0 || sbb == 0 {
+	if constant(a) || constant(b) || saa == 0 || sbb == 0 {
 		return 0
 	}
 	return sab / math.Sqrt(saa*sbb)

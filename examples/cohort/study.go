@@ -94,11 +94,7 @@ func study(a, b table) (Result, error) {
 func correlations(columns []string, rows [][]float64, outcome []float64) []Column {
 	out := make([]Column, len(columns))
 	for j, name := range columns {
-		values := make([]float64, len(rows))
-		for i := range rows {
-			values[i] = rows[i][j]
-		}
-		out[j] = Column{name, round(correlation(values, outcome))}
+		out[j] = Column{name, round(correlation(column(rows, j), outcome))}
 	}
 	slices.SortStableFunc(out, func(x, y Column) int {
 		if math.Abs(x.Correlation) > math.Abs(y.Correlation) {

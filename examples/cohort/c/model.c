@@ -18,6 +18,13 @@ static double dot(const double *a, const double *b, int n) {
   return s;
 }
 
+/* Says whether all values are the same. Their variance does not: the mean is rounded. */
+static int constant(const double *v, int stride, int n) {
+  for (int i = 1; i < n; i++)
+    if (v[(size_t)i * (size_t)stride] != v[0]) return 0;
+  return 1;
+}
+
 /* Takes mean and standard deviation of each column. */
 static void standard(const double *rows, int n, model *m) {
   for (int i = 0; i < n; i++)
@@ -29,7 +36,9 @@ static void standard(const double *rows, int n, model *m) {
     }
   for (int j = 0; j < m->columns; j++) {
     m->scale[j] = sqrt(m->scale[j]);
-    if (m->scale[j] == 0) m->scale[j] = 1; /* a constant column says nothing */
+    if (!constant(rows + j, m->columns, n)) continue;
+    m->mean[j] = rows[j]; /* a constant column says nothing */
+    m->scale[j] = 1;
   }
 }
 
@@ -88,6 +97,8 @@ const char *model_fit(const double *rows, const double *outcome, int n, int colu
   size_t d = (size_t)columns + 1;
   *m = (model){columns, zeroed(d, sizeof(double)), zeroed(d, sizeof(double)), zeroed(d, sizeof(double))};
   standard(rows, n, m);
+  for (int j = 0; j < columns; j++)
+    if (isinf(m->scale[j])) return singular; /* numbers so large that their variance is none */
   double *x = zeroed((size_t)n * d, sizeof *x), *hessian = zeroed(d * d, sizeof *x), *step = zeroed(d, sizeof *x);
   for (int i = 0; i < n; i++) features(m, rows + (size_t)i * (size_t)columns, x + (size_t)i * d);
   const char *bad = 0;
@@ -126,6 +137,7 @@ double correlation(const double *a, int stride, const double *b, int n) {
     saa += da * da;
     sbb += db * db;
   }
+  if (constant(a, stride, n) || constant(b, 1, n)) return 0;
   return saa == 0 || sbb == 0 ? 0 : sab / sqrt(saa * sbb);
 }
 
