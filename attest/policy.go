@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -160,10 +159,33 @@ func (p Policy) canonical() Policy {
 	return p
 }
 
-var (
-	policyName  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9 ._/-]{0,127}$`)
-	codePattern = regexp.MustCompile(`^[a-z][a-z0-9_]{0,63}$`)
-)
+// maxCode is the length of a code in bytes.
+const maxCode = 64
+
+// validName wants letters, digits, spaces, ".", "_", "/" and "-", and a letter or
+// digit first. (Not a regular expression: every process of an instance would
+// compile it when it starts.)
+func validName(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		alphanumeric := c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || c >= '0' && c <= '9'
+		if !alphanumeric && (i == 0 || !strings.ContainsRune(" ._/-", rune(c))) {
+			return false
+		}
+	}
+	return s != "" && len(s) <= MaxName
+}
+
+// validCode wants lower-case letters, digits and "_", and a letter first.
+func validCode(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if (c < 'a' || c > 'z') && (i == 0 || c != '_' && (c < '0' || c > '9')) {
+			return false
+		}
+	}
+	return s != "" && len(s) <= maxCode
+}
 
 // Validate reports every field that is missing or wrong, except that rules are
 // only compiled by [Compile].
@@ -173,7 +195,7 @@ func (p Policy) Validate() error {
 	if p.Version != policyVersion {
 		bad("version %d: want %d", p.Version, policyVersion)
 	}
-	if !policyName.MatchString(p.Name) {
+	if !validName(p.Name) {
 		bad("name: want 1 to %d letters, digits, spaces, '.', '_', '/', '-'", MaxName)
 	}
 	if len(p.Accept) == 0 {
@@ -221,7 +243,7 @@ func (p Policy) validateLists(bad func(string, ...any)) {
 		if s == Any && len(p.RefuseFindings) > 1 {
 			return "\"any\" stands alone"
 		}
-		if !codePattern.MatchString(s) {
+		if !validCode(s) {
 			return "want a finding code"
 		}
 		return ""
@@ -234,13 +256,13 @@ func (p Policy) validateRules(bad func(string, ...any)) {
 		return
 	}
 	for i, r := range p.Rules {
-		if !policyName.MatchString(r.Name) {
+		if !validName(r.Name) {
 			bad("rules[%d].name: want 1 to %d letters, digits, spaces, '.', '_', '/', '-'", i, MaxName)
 		}
 		if r.Expr == "" || len(r.Expr) > MaxExpression {
 			bad("rules[%d].expr: want 1 to %d bytes", i, MaxExpression)
 		}
-		if r.Code != "" && !codePattern.MatchString(string(r.Code)) {
+		if r.Code != "" && !validCode(string(r.Code)) {
 			bad("rules[%d].code: want lower-case letters, digits and '_'", i)
 		}
 		if len(r.Hint) > 4*MaxName {

@@ -4,12 +4,10 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
-	"os"
 	"runtime"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/cobra/doc"
 
 	"github.com/cloister-cc/cloister/internal/server"
 	"github.com/cloister-cc/cloister/tee"
@@ -67,22 +65,4 @@ func buildInfo() (versionInfo, error) {
 		}
 	}
 	return v, nil
-}
-
-func (a *app) manCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "man DIR", Short: "Write the manual pages into a directory", Args: cobra.ExactArgs(1),
-		Example: "  cloister man ~/.local/share/man/man1",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := os.MkdirAll(args[0], 0o755); err != nil {
-				return err
-			}
-			root := cmd.Root()
-			root.DisableAutoGenTag = true // the same pages from the same build
-			if err := doc.GenManTree(root, &doc.GenManHeader{Title: "CLOISTER", Section: "1", Source: "cloister " + version}, args[0]); err != nil {
-				return fmt.Errorf("write manual pages: %w", err)
-			}
-			return nil
-		},
-	}
 }

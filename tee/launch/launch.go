@@ -23,7 +23,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -182,15 +181,48 @@ func Parse(b []byte) (Document, error) {
 	return d, nil
 }
 
-var (
-	fileName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
-	keyName  = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}(/[a-z0-9][a-z0-9._-]{0,63}){0,3}$`)
-	envName  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,127}$`)
+// Bounds of names.
+const (
+	maxFileName = 64
+	maxEnvName  = 128
+	maxKeyParts = 4
 )
+
+// validFileName wants lower-case letters, digits, ".", "_" and "-", and a letter
+// or digit first. (Not a regular expression: every process of an instance would
+// compile it when it starts.)
+func validFileName(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && (i == 0 || c != '.' && c != '_' && c != '-') {
+			return false
+		}
+	}
+	return s != "" && len(s) <= maxFileName
+}
+
+// validEnvName wants letters, digits and "_", and no digit first.
+func validEnvName(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && c != '_' && (i == 0 || c < '0' || c > '9') {
+			return false
+		}
+	}
+	return s != "" && len(s) <= maxEnvName
+}
 
 // ValidKeyName reports whether s can name a key at the key service: one to four
 // parts of lower-case letters, digits, ".", "_" and "-", joined by "/".
-func ValidKeyName(s string) bool { return keyName.MatchString(s) }
+func ValidKeyName(s string) bool {
+	parts := strings.Split(s, "/")
+	for _, p := range parts {
+		if !validFileName(p) {
+			return false
+		}
+	}
+	return len(parts) <= maxKeyParts
+}
 
 // Validate reports every field that is missing or out of bounds.
 func (d Document) Validate() error {
@@ -245,12 +277,12 @@ func (d Document) validateLists(bad func(string, ...any)) {
 		}
 	}
 	for k, v := range d.Env {
-		if !envName.MatchString(k) || len(v) > MaxString || strings.ContainsRune(v, 0) {
+		if !validEnvName(k) || len(v) > MaxString || strings.ContainsRune(v, 0) {
 			bad("env %q: bad name or value", k)
 		}
 	}
 	for _, k := range d.OperatorEnv {
-		if _, fixed := d.Env[k]; fixed || !envName.MatchString(k) {
+		if _, fixed := d.Env[k]; fixed || !validEnvName(k) {
 			bad("operator_env %q: bad name, or fixed in env", k)
 		}
 	}
@@ -263,7 +295,7 @@ func (d Document) validateLists(bad func(string, ...any)) {
 	}
 	for what, names := range map[string][]string{"inputs": d.Inputs, "outputs": d.Outputs, "secrets": secretNames} {
 		for i, s := range names {
-			if !fileName.MatchString(s) {
+			if !validFileName(s) {
 				bad("%s: %q is not a name (lower-case letters, digits, '.', '_', '-')", what, s)
 			}
 			if slices.Contains(names[:i], s) {

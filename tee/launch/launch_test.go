@@ -147,6 +147,26 @@ func TestValidateNamesEveryProblem(t *testing.T) {
 	}
 }
 
+func TestNames(t *testing.T) {
+	long := strings.Repeat("a", 64)
+	for name, want := range map[string]bool{
+		"a": true, "hospital-a/records": true, "a/b/c/d": true, "0.x_y-z": true, long: true, long + "/" + long: true,
+		"": false, "/": false, "a/": false, "/a": false, "a//b": false, "a/b/c/d/e": false, "A": false, "-a": false, ".a": false, "a b": false,
+		"ä": false, "a\x00": false, "../a": false, long + "a": false,
+	} {
+		if got := launch.ValidKeyName(name); got != want {
+			t.Errorf("key name %q: %t, want %t", name, got, want)
+		}
+	}
+	for name, want := range map[string]bool{"A": true, "_x1": true, "PATH": true, "": false, "1A": false, "A-B": false, "A=B": false, strings.Repeat("A", 129): false} {
+		d := launch.New(launch.Wasm, []byte("module"))
+		d.Env = map[string]string{name: "x"}
+		if got := d.Validate() == nil; got != want {
+			t.Errorf("environment name %q: %t, want %t", name, got, want)
+		}
+	}
+}
+
 func TestSignature(t *testing.T) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
