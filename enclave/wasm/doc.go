@@ -7,8 +7,8 @@
 //
 // The module. It sees its own linear memory, the directories it was given and
 // the functions below; every pointer that it passes is checked against its
-// memory and copied before use, its memory is bounded, and nothing that it
-// passes or returns can crash the runtime. This is the inner wall. The sandbox
+// memory and copied before use, its memory and its tables are bounded, and
+// nothing that it passes or returns can crash the runtime. This is the inner wall. The sandbox
 // of the process (package compute/sandbox) is the outer one.
 //
 // # What it does not protect against
@@ -62,6 +62,7 @@
 //
 // The host owns the buffer that it passes to cl_call and uses it for more than
 // one call. An answer may lie inside that buffer; anywhere else it is given
-// back with cl_free once it has been copied. An answer with pointer 0 is an
-// error with the code len, or the empty answer when that is 0 too.
+// back with cl_free once it has been copied, unless it is empty. An answer with
+// pointer 0 is an error with the code len, or the empty answer when that is 0
+// too.
 package wasm

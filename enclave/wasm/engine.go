@@ -38,7 +38,7 @@ func newEngine(ctx context.Context, e *enclave.Enclave, module []byte, memoryMiB
 	if memoryMiB < 1 || memoryMiB > maxMemoryMiB {
 		return nil, fmt.Errorf("memory limit of %d MiB: want 1 to %d", memoryMiB, maxMemoryMiB)
 	}
-	if err := inspect(module, memoryMiB); err != nil {
+	if module, err = inspect(module, memoryMiB); err != nil {
 		return nil, err
 	}
 	config := wazero.NewRuntimeConfig().
@@ -86,7 +86,7 @@ func checkImports(c wazero.CompiledModule, host map[string]api.Module) error {
 	var bad []string
 	for _, f := range c.ImportedFunctions() {
 		module, name, _ := f.Import()
-		full := module + "." + name
+		full := printable([]byte(module + "." + name))
 		m, ok := host[module]
 		if !ok {
 			bad = append(bad, full)
@@ -98,9 +98,6 @@ func checkImports(c wazero.CompiledModule, host map[string]api.Module) error {
 		} else if !slices.Equal(offered.ParamTypes(), f.ParamTypes()) || !slices.Equal(offered.ResultTypes(), f.ResultTypes()) {
 			bad = append(bad, full+" with other parameters or results")
 		}
-	}
-	if len(c.ImportedMemories()) > 0 {
-		bad = append(bad, "a memory")
 	}
 	if len(bad) == 0 {
 		return nil

@@ -32,15 +32,12 @@ func (m *Module) Call(ctx context.Context, method uint32, in []byte) ([]byte, er
 	m.busy = true
 	defer func() { m.busy = false }()
 	view, ptr, err := m.invoke(ctx, method, in)
-	if err != nil {
-		return nil, err
-	}
 	out := make([]byte, len(view)) // the module's memory is its own again after this
 	copy(out, view)
-	if len(out) == 0 || m.owns(ptr, len(out)) {
-		return out, nil
+	if e := m.settle(ctx, ptr, len(view)); e != nil {
+		return nil, e
 	}
-	if err := m.release(ctx, ptr, len(out)); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	return out, nil
@@ -61,10 +58,8 @@ func (m *Module) CallInto(ctx context.Context, method uint32, in, out []byte) (i
 	} else {
 		copy(out, view)
 	}
-	if n > 0 && !m.owns(ptr, n) {
-		if e := m.release(ctx, ptr, n); e != nil {
-			n, err = 0, e
-		}
+	if e := m.settle(ctx, ptr, n); e != nil {
+		n, err = 0, e
 	}
 	m.busy = false
 	return n, err
@@ -105,21 +100,18 @@ func (m *Module) invoke(ctx context.Context, method uint32, in []byte) (view []b
 	return view, ptr, nil
 }
 
-// owns says that an answer needs no giving back: it lies in our own buffer, and
-// that is small enough to keep.
-func (m *Module) owns(ptr uint32, n int) bool {
-	return m.holds(ptr, n) && m.in.size <= keepBuffer
-}
-
 // holds says that a range lies in the input buffer.
 func (m *Module) holds(ptr uint32, n int) bool {
 	return ptr >= m.in.ptr && uint64(ptr)+uint64(n) <= uint64(m.in.ptr)+uint64(m.in.size)
 }
 
-// release gives an answer back, unless it lies in our own buffer, and then an
-// input buffer that is too large to keep.
-func (m *Module) release(ctx context.Context, ptr uint32, n int) error {
-	if !m.holds(ptr, n) {
+// settle ends a call: it gives back the answer, unless that is empty or lies in
+// our own buffer, and an input buffer that is too large to keep.
+func (m *Module) settle(ctx context.Context, ptr uint32, n int) error {
+	if m.in.size <= keepBuffer && (n == 0 || m.holds(ptr, n)) || m.broken != nil {
+		return nil
+	}
+	if n > 0 && !m.holds(ptr, n) {
 		if err := m.giveBack(ctx, buffer{ptr, uint32(n)}); err != nil {
 			return err
 		}

@@ -81,7 +81,11 @@ func Load(ctx context.Context, e *enclave.Enclave, module []byte, o Options) (*M
 
 // Clone makes another instance of the same code, with a memory of its own as it
 // was before the first call. It costs microseconds.
+// A module that is broken can be cloned, one that was closed cannot.
 func (m *Module) Clone(ctx context.Context) (*Module, error) {
+	if errors.Is(m.broken, ErrClosed) {
+		return nil, ErrClosed
+	}
 	c, err := m.engine.instantiate(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("clone module: %w", err)
@@ -127,6 +131,9 @@ func (s *shared) instantiate(ctx context.Context) (*Module, error) {
 	instance, err := s.runtime.InstantiateModule(s.context(ctx), s.compiled, config.WithStartFunctions(initializeFunction))
 	if err != nil {
 		return nil, fmt.Errorf("initialize module: %w", trap(err))
+	}
+	if instance.IsClosed() { // the engine takes exit status 0 for success
+		return nil, errors.New("initialize module: it ended itself in its _initialize")
 	}
 	s.users++
 	return &Module{

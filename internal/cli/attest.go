@@ -225,6 +225,9 @@ func (v verdict) table(w io.Writer) {
 	for _, f := range v.Findings {
 		fmt.Fprintf(w, "Finding:\t%s: %s\n", f.Code, oneLine(f.Detail))
 	}
+	if len(v.Claims) > 0 {
+		fmt.Fprintln(w, "Claims:") // a line of its own lets the columns below start anew
+	}
 	printTree(w, "", v.Claims)
 }
 
