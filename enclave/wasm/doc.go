@@ -8,8 +8,8 @@
 // The module. It sees its own linear memory, the directories it was given and
 // the functions below; every pointer that it passes is checked against its
 // memory and copied before use, its memory and its tables are bounded, and
-// nothing that it passes or returns can crash the runtime. This is the inner wall. The sandbox
-// of the process (package compute/sandbox) is the outer one.
+// nothing that it passes or returns can crash the runtime. This is the inner
+// wall. The sandbox of the process (package compute/sandbox) is the outer one.
 //
 // # What it does not protect against
 //
