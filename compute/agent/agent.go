@@ -44,6 +44,7 @@ type agent struct {
 	doc      launch.Document
 	program  *program
 	vault    *vault
+	node     func() (nodeTrust, error) // what the node must prove, prepared once
 	logs     sync.WaitGroup
 
 	start chan call.Start // the program's go-ahead
@@ -94,7 +95,7 @@ func (a *agent) enter() error {
 	a.paths, outside, err = sandbox.Enter(func() error {
 		a.program, err = startProgram()
 		return err
-	}, func() error { return a.program.awaitQuestion() })
+	}, func() error { return a.program.settled() })
 	if err != nil {
 		return err
 	}
@@ -133,6 +134,7 @@ func (a *agent) openTEE() error {
 		return err
 	}
 	a.tee = device
+	a.node = sync.OnceValues(a.prepareNode)
 	info := device.Info()
 	a.identity = call.Identity{
 		TEE: tee.Software, Simulated: true, Measurement: info.Measurement, LaunchDigest: info.LaunchDigest[:],
@@ -147,6 +149,7 @@ func (a *agent) live() error {
 	if err := a.loadDocument(); err != nil {
 		return err
 	}
+	go func() { _, _ = a.node() }() // while the host sends the image
 	a.identity.Debug, a.identity.Args = a.doc.Debug, a.doc.Args
 	image, err := a.loadImage()
 	if err != nil {

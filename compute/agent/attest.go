@@ -102,23 +102,34 @@ func (c *nodeClient) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	return channel.Client(ctx, s, nil, channel.Config{Appraise: c.appraiseNode})
 }
 
+// nodeTrust is what this instance believes about its node. Making it takes
+// milliseconds, so it is made while the instance waits for other things.
+type nodeTrust struct {
+	roots     tee.Roots
+	verifier  *attest.Verifier
+	appraiser *attest.Appraiser
+}
+
+func (a *agent) prepareNode() (nodeTrust, error) {
+	root, err := x509.ParseCertificate(a.identity.Root)
+	if err != nil {
+		return nodeTrust{}, fmt.Errorf("parse root certificate: %w", err)
+	}
+	appraiser, err := attest.Compile(NodePolicy([32]byte(a.identity.RuntimeDigest)))
+	return nodeTrust{tee.Roots{root}, attest.NewVerifier(software.New()), appraiser}, err
+}
+
 // appraiseNode accepts only the node of this very release.
 func (c *nodeClient) appraiseNode(ev tee.Evidence, reportData [64]byte) (*attest.Verified, error) {
-	id := c.agent.identity
-	root, err := x509.ParseCertificate(id.Root)
-	if err != nil {
-		return nil, fmt.Errorf("parse root certificate: %w", err)
-	}
-	in := tee.Input{Roots: tee.Roots{root}, At: time.Now()}
-	v, err := attest.NewVerifier(software.New()).Verify(ev, in, attest.BindTo(reportData))
+	t, err := c.agent.node()
 	if err != nil {
 		return nil, err
 	}
-	appraiser, err := attest.Compile(NodePolicy([32]byte(id.RuntimeDigest)))
+	v, err := t.verifier.Verify(ev, tee.Input{Roots: t.roots, At: time.Now()}, attest.BindTo(reportData))
 	if err != nil {
 		return nil, err
 	}
-	return v, appraiser.Appraise(v)
+	return v, t.appraiser.Appraise(v)
 }
 
 // NodePolicy accepts the node of the software TEE that runs a program with this

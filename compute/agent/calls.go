@@ -90,6 +90,9 @@ func (a *agent) secret(name string) (call.Answer, error) {
 // serveProgram answers the program's first question, what to be, when the
 // instance is ready, and then all others.
 func (a *agent) serveProgram() {
+	if err := a.program.awaitQuestion(); err != nil {
+		return // its end says the rest
+	}
 	select {
 	case s := <-a.start:
 		if frame.Write(a.program.calls, call.Answer{Start: &s}) != nil {

@@ -27,6 +27,7 @@ type program struct {
 	cmd    *exec.Cmd
 	calls  net.Conn // requests of the program
 	ports  *net.UnixConn
+	asked  bool     // what to be
 	output *os.File // what it prints on stdout and stderr, read side
 	errors *os.File
 
@@ -81,10 +82,22 @@ func startProgram() (*program, error) {
 	}, nil
 }
 
-// awaitQuestion waits until the process runs our code and asks what to be: from
-// then on it needs no more of the host's files, such as the libraries that a
-// dynamically linked build of this program loads when it starts.
+// settled returns when the process needs no more of the host's files. A static
+// build needs none once it has been started; a dynamic one loads its libraries
+// first, and has when it asks what to be.
+func (p *program) settled() error {
+	if !dynamic {
+		return nil
+	}
+	return p.awaitQuestion()
+}
+
+// awaitQuestion waits until the process runs our code and asks what to be.
 func (p *program) awaitQuestion() error {
+	if p.asked {
+		return nil
+	}
+	p.asked = true
 	var r call.Request
 	if err := frame.Read(p.calls, call.MaxFrame, &r); err != nil {
 		return fmt.Errorf("start program process: %w", err)
@@ -177,19 +190,19 @@ func (b *bytesWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// relay copies both ways until one side ends, then closes both.
+// relay copies both ways until both sides have ended: a client that has said
+// all it wants still gets its answer.
 func relay(a, b net.Conn) {
-	done := make(chan struct{}, 2)
+	done := make(chan struct{})
 	one := func(dst, src net.Conn) {
 		_, _ = io.Copy(dst, src)
 		if c, ok := dst.(interface{ CloseWrite() error }); ok {
 			_ = c.CloseWrite()
 		} else {
-			_ = dst.Close()
+			_ = dst.Close() // of a stream of the channel: its write side only
 		}
-		done <- struct{}{}
 	}
-	go one(a, b)
+	go func() { one(a, b); close(done) }()
 	one(b, a)
 	<-done
 	_ = a.Close()

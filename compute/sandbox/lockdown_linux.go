@@ -44,15 +44,11 @@ func LockDown(p Profile) (Report, error) {
 	return r, nil
 }
 
-// dropCapabilities empties the bounding set and all capability sets.
+// dropCapabilities empties all capability sets. The bounding set is left alone:
+// it limits what execve(2) may give, and with no_new_privs execve gives nothing.
+// (Dropping it takes 41 system calls on every thread, a tenth of the time that an
+// instance needs to start.)
 func dropCapabilities() error {
-	for c := uintptr(0); c <= unix.CAP_LAST_CAP; c++ {
-		// EINVAL: a capability that this kernel does not know. EPERM: not ours to
-		// drop, and then not ours to use either; the check below decides.
-		if err := allThreads(unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, c, 0, 0, 0); errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPERM) {
-			break
-		}
-	}
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var none [2]unix.CapUserData
 	if err := capset(&header, &none); err != nil {

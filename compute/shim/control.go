@@ -3,7 +3,9 @@ package shim
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"time"
 
@@ -195,12 +197,16 @@ func Watch(ctx context.Context, dir compute.Dir, changed func(compute.Status)) e
 	defer func() { _ = c.Close() }()
 	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
 	defer stop()
+	var st compute.Status
 	for {
 		var f statusFrame
 		if err := frame.Read(c, maxStatus, &f); err != nil {
+			if errors.Is(err, io.EOF) && st.State.Final() {
+				return nil
+			}
 			return err
 		}
-		var st compute.Status
+		st = compute.Status{}
 		if err := json.Unmarshal(f.Status, &st); err != nil {
 			return fmt.Errorf("watch instance: %w", err)
 		}

@@ -27,9 +27,10 @@ type LogLine struct {
 type consoleLog struct {
 	path string
 
-	mu   sync.Mutex
-	file *os.File
-	size int64
+	mu     sync.Mutex
+	file   *os.File
+	size   int64
+	closed bool
 }
 
 func openLog(path string) (*consoleLog, error) {
@@ -77,7 +78,7 @@ func (s logStream) Write(p []byte) (int, error) {
 func (l *consoleLog) append(b []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.file == nil {
+	if l.closed || l.file == nil && l.open() != nil {
 		return
 	}
 	if l.size+int64(len(b)) > maxLogFile {
@@ -88,13 +89,17 @@ func (l *consoleLog) append(b []byte) {
 			return
 		}
 	}
-	n, _ := l.file.Write(b)
+	n, err := l.file.Write(b)
+	if err != nil && l.file.Truncate(l.size) == nil {
+		return // half a line on a full disk would spoil the next one
+	}
 	l.size += int64(n)
 }
 
 func (l *consoleLog) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.closed = true
 	if l.file != nil {
 		_ = l.file.Close()
 		l.file = nil

@@ -213,6 +213,9 @@ func (s *Shim) finish(err error) {
 func (s *Shim) set(change func(*compute.Status)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.status.State.Final() {
+		return // a late event or stop must not undo the end
+	}
 	before := s.status.State
 	change(&s.status)
 	if s.status.State != before {
