@@ -102,10 +102,37 @@ func (e *Enclave) Seal(policy tee.SealPolicy, plaintext, aad []byte) ([]byte, er
 // aad give an error with [tee.CodeSealed].
 func (e *Enclave) Unseal(blob, aad []byte) ([]byte, error) { return e.agent.unseal(blob, aad) }
 
-// ReadCounter returns a monotonic counter and the digest stored with it; see
-// [tee.Counters].
-func (e *Enclave) ReadCounter(_ context.Context, name string) (uint64, [32]byte, error) {
-	a, err := e.agent.Do(call.Request{Op: call.CounterRead, Name: name})
+// ReadCounter returns a monotonic counter of this measurement and the digest
+// stored with it; see [tee.Counters].
+func (e *Enclave) ReadCounter(ctx context.Context, name string) (uint64, [32]byte, error) {
+	return e.counters(tee.SealToMeasurement()).ReadCounter(ctx, name)
+}
+
+// AdvanceCounter moves a counter of this measurement from from to from+1 and
+// stores the digest of the state that the new value stands for; see
+// [tee.Counters]. It goes with state that is sealed to the measurement: another
+// version of the program has counters of its own.
+func (e *Enclave) AdvanceCounter(ctx context.Context, name string, from uint64, digest [32]byte) error {
+	return e.counters(tee.SealToMeasurement()).AdvanceCounter(ctx, name, from, digest)
+}
+
+// SignerCounters returns the counters that all programs of this signer and
+// product share, whatever their version: they go with state that is sealed to
+// the signer. An older version may advance them too, so let the sealed state say
+// which value it stands for. An unsigned program gets [tee.CodeSealPolicy].
+func (e *Enclave) SignerCounters() tee.Counters { return e.counters(tee.SealToSigner(0)) }
+
+func (e *Enclave) counters(policy tee.SealPolicy) tee.Counters { return counters{e.agent, policy.To} }
+
+// counters are those of one measurement or signer.
+type counters struct {
+	agent agent
+	to    string
+}
+
+// ReadCounter implements [tee.Counters].
+func (c counters) ReadCounter(_ context.Context, name string) (uint64, [32]byte, error) {
+	a, err := c.agent.Do(call.Request{Op: call.CounterRead, To: c.to, Name: name})
 	if err != nil {
 		return 0, [32]byte{}, err
 	}
@@ -115,10 +142,9 @@ func (e *Enclave) ReadCounter(_ context.Context, name string) (uint64, [32]byte,
 	return a.Number, [32]byte(a.Data), nil
 }
 
-// AdvanceCounter moves a counter from from to from+1 and stores the digest of
-// the state that the new value stands for; see [tee.Counters].
-func (e *Enclave) AdvanceCounter(_ context.Context, name string, from uint64, digest [32]byte) error {
-	_, err := e.agent.Do(call.Request{Op: call.CounterAdvance, Name: name, Number: from, Data: digest[:]})
+// AdvanceCounter implements [tee.Counters].
+func (c counters) AdvanceCounter(_ context.Context, name string, from uint64, digest [32]byte) error {
+	_, err := c.agent.Do(call.Request{Op: call.CounterAdvance, To: c.to, Name: name, Number: from, Data: digest[:]})
 	return err
 }
 

@@ -34,13 +34,13 @@ func (guest) Do(r call.Request) (call.Answer, error) {
 	case call.CounterRead:
 		var value uint64
 		digest := make([]byte, 32)
-		err := check(r.Op, hostCounterRead(name, nameLen, unsafe.Pointer(&value), start(digest)))
+		err := check(r.Op, hostCounterRead(policyNumber(r.To), name, nameLen, unsafe.Pointer(&value), start(digest)))
 		return call.Answer{Number: value, Data: digest}, err
 	case call.CounterAdvance:
 		if len(r.Data) != 32 {
 			return call.Answer{}, check(r.Op, call.Argument)
 		}
-		return call.Answer{}, check(r.Op, hostCounterAdvance(name, nameLen, r.Number, start(r.Data)))
+		return call.Answer{}, check(r.Op, hostCounterAdvance(policyNumber(r.To), name, nameLen, r.Number, start(r.Data)))
 	}
 	return call.Answer{}, &tee.Error{Code: tee.CodeUnavailable, Op: string(r.Op), Err: errors.New("not offered to Wasm modules")}
 }
@@ -114,18 +114,25 @@ func evidence(r call.Request) (call.Answer, error) {
 const sealOverhead = 256
 
 func (guest) seal(policy tee.SealPolicy, plaintext, aad []byte) ([]byte, error) {
-	var to uint32
-	switch policy.To {
-	case tee.SealToMeasurement().To:
-		to = call.PolicyMeasurement
-	case tee.SealToSigner(0).To:
-		to = call.PolicySigner
-	default:
+	to := policyNumber(policy.To)
+	if to == 0 {
 		return nil, &tee.Error{Code: tee.CodeSealPolicy, Op: "seal", Err: errors.New("the policy names neither measurement nor signer")}
 	}
 	return receive("seal", len(plaintext)+sealOverhead, func(out unsafe.Pointer, size uint32, n unsafe.Pointer) call.Status {
 		return hostSeal(to, policy.SVN, start(plaintext), uint32(len(plaintext)), start(aad), uint32(len(aad)), out, size, n)
 	})
+}
+
+// policyNumber is the number that the ABI has for what a policy seals to, 0 when
+// it has none.
+func policyNumber(to string) uint32 {
+	switch to {
+	case tee.SealToMeasurement().To:
+		return call.PolicyMeasurement
+	case tee.SealToSigner(0).To:
+		return call.PolicySigner
+	}
+	return 0
 }
 
 func (guest) unseal(blob, aad []byte) ([]byte, error) {

@@ -21,10 +21,10 @@ func hostSeal(policy, svn uint32, plain unsafe.Pointer, plainLen uint32, aad uns
 func hostUnseal(blob unsafe.Pointer, blobLen uint32, aad unsafe.Pointer, aadLen uint32, out unsafe.Pointer, size uint32, n unsafe.Pointer) uint32
 
 //go:wasmimport cloister_v1 counter_read
-func hostCounterRead(name unsafe.Pointer, nameLen uint32, value, digest unsafe.Pointer) uint32
+func hostCounterRead(policy uint32, name unsafe.Pointer, nameLen uint32, value, digest unsafe.Pointer) uint32
 
 //go:wasmimport cloister_v1 counter_advance
-func hostCounterAdvance(name unsafe.Pointer, nameLen uint32, from uint64, digest unsafe.Pointer) uint32
+func hostCounterAdvance(policy uint32, name unsafe.Pointer, nameLen uint32, from uint64, digest unsafe.Pointer) uint32
 
 //go:wasmimport cloister_v1 aead_seal
 func hostAEADSeal(key, nonce, aad unsafe.Pointer, aadLen uint32, data unsafe.Pointer, dataLen uint32, out unsafe.Pointer, size uint32, n unsafe.Pointer) uint32

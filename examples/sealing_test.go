@@ -127,11 +127,18 @@ func TestSealingToASigner(t *testing.T) {
 			ours, theirs := filepath.Join(dir, "ours.pem"), filepath.Join(dir, "theirs.pem")
 			v1 := p.newVisits(t, "v1-"+form, signed(t, p, image, ours, 1)...)
 			v1.want(t, "visit 1")
+			first := v1.read(t)
+			v1.want(t, "visit 2")
 
-			// The host moves the state to the next version's instance.
+			// The host moves the state to the next version's instance: the newest
+			// one only, although this version has never seen another.
 			v2 := p.newVisits(t, "v2-"+form, signed(t, p, image, ours, 2)...)
+			v2.write(t, first)
+			v2.refused(t, rollback, "rollback: the host gave an older state")
 			v2.write(t, v1.read(t))
-			v2.want(t, "visit 2")
+			v2.want(t, "visit 3")
+			v1.refused(t, rollback, "rollback: the host gave an older state")
+			v1.write(t, v2.read(t))
 
 			other := p.newVisits(t, "other-"+form, signed(t, p, image, theirs, 2)...)
 			other.write(t, v1.read(t))

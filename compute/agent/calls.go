@@ -44,13 +44,21 @@ func (a *agent) handle(r call.Request) (call.Answer, error) {
 		key, err := a.tee.SealingKey(ctx, tee.SealPolicy{To: r.Name, SVN: uint32(r.Number)}, r.Data)
 		return call.Answer{Data: key}, err
 	case call.CounterRead:
-		value, digest, err := a.tee.ReadCounter(ctx, r.Name)
+		c, err := a.counters(r.To)
+		if err != nil {
+			return call.Answer{}, err
+		}
+		value, digest, err := c.ReadCounter(ctx, r.Name)
 		return call.Answer{Number: value, Data: digest[:]}, err
 	case call.CounterAdvance:
 		if len(r.Data) != 32 {
 			return call.Answer{}, fmt.Errorf("counter digest is %d bytes, want 32", len(r.Data))
 		}
-		return call.Answer{}, a.tee.AdvanceCounter(ctx, r.Name, r.Number, [32]byte(r.Data))
+		c, err := a.counters(r.To)
+		if err != nil {
+			return call.Answer{}, err
+		}
+		return call.Answer{}, c.AdvanceCounter(ctx, r.Name, r.Number, [32]byte(r.Data))
 	case call.Listen:
 		if r.Number > 65535 || !slices.Contains(a.doc.Ports, uint16(r.Number)) {
 			return call.Answer{}, fmt.Errorf("port %d is not in the launch document", r.Number)
@@ -102,4 +110,15 @@ func (a *agent) serveProgram() {
 		return
 	}
 	call.Serve(a.program.calls, a.answer)
+}
+
+// counters are those that code of this measurement, or of this signer, shares.
+func (a *agent) counters(to string) (tee.Counters, error) {
+	switch to {
+	case tee.SealToMeasurement().To:
+		return a.tee, nil
+	case tee.SealToSigner(0).To:
+		return a.tee.SignerCounters(), nil
+	}
+	return nil, errors.New("the request does not say whose counter it means")
 }

@@ -15,7 +15,7 @@ const (
 	Argument Status = 3 // a pointer or another argument is wrong
 )
 
-// The seal policies of [ABI].
+// The seal policies of [ABI]; they also say whose counter is meant.
 const (
 	PolicyMeasurement = 1
 	PolicySigner      = 2

@@ -43,8 +43,8 @@ const (
 	Evidence       Op = "evidence"        // over Bind("cloister program v1", data)
 	EvidenceRaw    Op = "evidence_raw"    // over data itself; built-in roles only
 	SealingKey     Op = "sealing_key"     // Name: "measurement" or "signer", Number: SVN
-	CounterRead    Op = "counter_read"    // Name
-	CounterAdvance Op = "counter_advance" // Name, Number: from, Data: digest
+	CounterRead    Op = "counter_read"    // To, Name
+	CounterAdvance Op = "counter_advance" // To, Name, Number: from, Data: digest
 	Listen         Op = "listen"          // Number: port
 	Fail           Op = "fail"            // Name: code, Data: message, Hint; why the program is about to end; built-in roles only
 )
@@ -60,6 +60,7 @@ type Request struct {
 	Number uint64 `cbor:"3,keyasint,omitempty"`
 	Data   []byte `cbor:"4,keyasint,omitempty"`
 	Hint   string `cbor:"5,keyasint,omitempty"`
+	To     string `cbor:"6,keyasint,omitempty"` // whose counter: "measurement" or "signer", as in tee.SealPolicy
 }
 
 // Answer is the answer to one question; Code is empty for success.

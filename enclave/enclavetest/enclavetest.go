@@ -126,13 +126,21 @@ func (a *agent) handle(ctx context.Context, r call.Request) (call.Answer, error)
 		key, err := a.in.SealingKey(ctx, tee.SealPolicy{To: r.Name, SVN: uint32(r.Number)}, r.Data)
 		return call.Answer{Data: key}, err
 	case call.CounterRead:
-		value, digest, err := a.in.ReadCounter(ctx, r.Name)
+		c, err := a.counters(r.To)
+		if err != nil {
+			return call.Answer{}, err
+		}
+		value, digest, err := c.ReadCounter(ctx, r.Name)
 		return call.Answer{Number: value, Data: digest[:]}, err
 	case call.CounterAdvance:
 		if len(r.Data) != 32 {
 			return call.Answer{}, fmt.Errorf("counter digest is %d bytes, want 32", len(r.Data))
 		}
-		return call.Answer{}, a.in.AdvanceCounter(ctx, r.Name, r.Number, [32]byte(r.Data))
+		c, err := a.counters(r.To)
+		if err != nil {
+			return call.Answer{}, err
+		}
+		return call.Answer{}, c.AdvanceCounter(ctx, r.Name, r.Number, [32]byte(r.Data))
 	default: // ports, raw evidence and reasons are for instances
 		return call.Answer{}, fmt.Errorf("the agent of tests does not answer %q", r.Op)
 	}
@@ -145,4 +153,15 @@ func (a *agent) identity() *call.Identity {
 		Measurement: info.Measurement, LaunchDigest: info.LaunchDigest[:], InstanceID: info.InstanceID,
 		RuntimeDigest: info.RuntimeDigest[:], Root: info.RootCertificate, Args: a.program.Args,
 	}
+}
+
+// counters are those that code of this measurement, or of this signer, shares.
+func (a *agent) counters(to string) (tee.Counters, error) {
+	switch to {
+	case tee.SealToMeasurement().To:
+		return a.in, nil
+	case tee.SealToSigner(0).To:
+		return a.in.SignerCounters(), nil
+	}
+	return nil, errors.New("the request does not say whose counter it means")
 }

@@ -40,8 +40,8 @@
 //	evidence(data, len, out…)                     JSON of tee.Evidence over at most 64 KiB of user data
 //	seal(policy, svn, plain, len, aad, len, out…) policy 1: this measurement, 2: this signer at svn or higher
 //	unseal(blob, len, aad, len, out…)
-//	counter_read(name, len, value_ptr, digest_ptr)    writes a u64 and 32 bytes
-//	counter_advance(name, len, from i64, digest_ptr)  from is the value that the counter stands at
+//	counter_read(policy, name, len, value_ptr, digest_ptr)    of policy's counters (1: measurement, 2: signer); writes a u64 and 32 bytes
+//	counter_advance(policy, name, len, from i64, digest_ptr)  from is the value that the counter stands at
 //	random(ptr, len)
 //	log(level, ptr, len)                          0 debug, 1 info, 2 warning, 3 error; a line on stderr
 //	hash(alg, data, len, out…)                    1 SHA-256, 2 SHA-384, 3 SHA-512

@@ -44,7 +44,9 @@ func newEngine(ctx context.Context, e *enclave.Enclave, module []byte, memoryMiB
 	config := wazero.NewRuntimeConfig().
 		WithMemoryLimitPages(memoryMiB * pagesPerMiB).
 		WithCloseOnContextDone(false). // it would slow guests 2 to 30 times
-		WithDebugInfoEnabled(true)
+		// A hostile module's debug information makes the engine's reader of it
+		// panic or never end, so only a debug launch has source lines.
+		WithDebugInfoEnabled(e != nil && e.Self().Debug)
 	g := &engine{runtime: wazero.NewRuntimeWithConfig(ctx, config), host: newHost(e, stderr), memory: reserved{}}
 	defer func() {
 		if err != nil {

@@ -140,17 +140,18 @@ func (h *host) unseal(_ context.Context, c *guestCall) call.Status {
 }
 
 func (h *host) counterRead(ctx context.Context, c *guestCall) call.Status {
+	counters, okCounters := h.counters(c.word())
 	name, okName := c.bytes(call.MaxName)
 	valuePtr, digestPtr := c.word(), c.word()
 	_, okValue := c.view(valuePtr, 8)
 	_, okDigest := c.view(digestPtr, 32)
-	if !okName || !okValue || !okDigest {
+	if !okCounters || !okName || !okValue || !okDigest {
 		return call.Argument
 	}
 	if s, outside := h.outside(c); outside {
 		return s
 	}
-	value, digest, err := h.enclave.ReadCounter(ctx, string(name))
+	value, digest, err := counters().ReadCounter(ctx, string(name))
 	if err != nil {
 		return h.fail(c, err)
 	}
@@ -161,17 +162,30 @@ func (h *host) counterRead(ctx context.Context, c *guestCall) call.Status {
 }
 
 func (h *host) counterAdvance(ctx context.Context, c *guestCall) call.Status {
+	counters, okCounters := h.counters(c.word())
 	name, okName := c.bytes(call.MaxName)
 	from := c.long()
 	digest, okDigest := c.fixed(32)
-	if !okName || !okDigest {
+	if !okCounters || !okName || !okDigest {
 		return call.Argument
 	}
 	if s, outside := h.outside(c); outside {
 		return s
 	}
-	if err := h.enclave.AdvanceCounter(ctx, string(name), from, [32]byte(digest)); err != nil {
+	if err := counters().AdvanceCounter(ctx, string(name), from, [32]byte(digest)); err != nil {
 		return h.fail(c, err)
 	}
 	return call.OK
+}
+
+// counters says whose counters a policy names. There is an enclave when they are
+// asked for.
+func (h *host) counters(policy uint32) (func() tee.Counters, bool) {
+	switch policy {
+	case call.PolicyMeasurement:
+		return func() tee.Counters { return h.enclave }, true
+	case call.PolicySigner:
+		return func() tee.Counters { return h.enclave.SignerCounters() }, true
+	}
+	return nil, false
 }

@@ -34,8 +34,10 @@ func (m *Module) Call(ctx context.Context, method uint32, in []byte) ([]byte, er
 	view, ptr, err := m.invoke(ctx, method, in)
 	out := make([]byte, len(view)) // the module's memory is its own again after this
 	copy(out, view)
-	if e := m.settle(ctx, ptr, len(view)); e != nil {
-		return nil, e
+	if !m.settled(ptr, len(view)) {
+		if e := m.settle(ctx, ptr, len(view)); e != nil {
+			return nil, e
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -58,8 +60,10 @@ func (m *Module) CallInto(ctx context.Context, method uint32, in, out []byte) (i
 	} else {
 		copy(out, view)
 	}
-	if e := m.settle(ctx, ptr, n); e != nil {
-		n, err = 0, e
+	if !m.settled(ptr, n) {
+		if e := m.settle(ctx, ptr, n); e != nil {
+			n, err = 0, e
+		}
 	}
 	m.busy = false
 	return n, err
@@ -105,12 +109,15 @@ func (m *Module) holds(ptr uint32, n int) bool {
 	return ptr >= m.in.ptr && uint64(ptr)+uint64(n) <= uint64(m.in.ptr)+uint64(m.in.size)
 }
 
-// settle ends a call: it gives back the answer, unless that is empty or lies in
-// our own buffer, and an input buffer that is too large to keep.
+// settled says that a call leaves nothing to give back: the module is broken, or
+// its answer is empty or lies in our own buffer, which is small enough to keep.
+func (m *Module) settled(ptr uint32, n int) bool {
+	return m.broken != nil || m.in.size <= keepBuffer && (n == 0 || m.holds(ptr, n))
+}
+
+// settle gives back an answer outside our own buffer, and a buffer that is too
+// large to keep.
 func (m *Module) settle(ctx context.Context, ptr uint32, n int) error {
-	if m.in.size <= keepBuffer && (n == 0 || m.holds(ptr, n)) || m.broken != nil {
-		return nil
-	}
 	if n > 0 && !m.holds(ptr, n) {
 		if err := m.giveBack(ctx, buffer{ptr, uint32(n)}); err != nil {
 			return err

@@ -12,17 +12,19 @@ import (
 type TrapError struct {
 	Reason string
 	// Stack holds the calls that led there, innermost first, with the names
-	// that the module carries. At most 64.
+	// that the module carries, in a debug launch also with source lines. At
+	// most 64.
 	Stack []string
 }
 
 // Error returns the reason and the stack, one call a line.
 func (t *TrapError) Error() string {
-	s := "the module trapped: " + t.Reason
+	var s strings.Builder
+	s.WriteString("the module trapped: " + t.Reason)
 	for _, f := range t.Stack {
-		s += "\n\tat " + f
+		s.WriteString("\n\tat " + f)
 	}
-	return s
+	return s.String()
 }
 
 const maxStack = 64
@@ -37,10 +39,10 @@ func trap(err error) *TrapError {
 	if _, after, ok := strings.Cut(reason, "wasm error: "); ok {
 		reason = after // wazero names the start function before it
 	}
-	t := &TrapError{Reason: reason}
+	t := &TrapError{Reason: printable([]byte(reason))}
 	for line := range strings.Lines(stack) {
 		if line = strings.TrimSpace(line); line != "" && len(t.Stack) < maxStack {
-			t.Stack = append(t.Stack, line)
+			t.Stack = append(t.Stack, printable([]byte(line))) // the names are the module's own
 		}
 	}
 	return t

@@ -141,7 +141,7 @@ func solve(a [][]float64, b []float64) ([]float64, error) {
 	}
 	for i := range b {
 		for k := range i {
-			b[i] -= a[i][k] * b[k]
+			b[i] -= a[i][k] * b[k] //nolint:gosec // a has a row for each of b, and row i has more than i columns
 		}
 		b[i] /= a[i][i]
 	}

@@ -3,8 +3,8 @@
 //
 // The state is sealed to this code's measurement and, when the program is
 // signed and --signer is given, to its signer: then a newer version of the same
-// product opens it too. A monotonic counter of the TEE remembers the digest of
-// the newest state, so an older file is refused, and a crash between the two
+// product opens it too. A monotonic counter of the TEE, of the same measurement or
+// signer, remembers the digest of the newest state, so an older file is refused, and a crash between the two
 // steps is finished by the next run.
 //
 //	GOOS=wasip1 GOARCH=wasm go build -o sealing.wasm ./examples/sealing
@@ -47,11 +47,10 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	policy := tee.SealToMeasurement()
+	s := store{enclave: e, counters: e, policy: tee.SealToMeasurement(), path: filepath.Join(e.StateDir(), "visits.sealed")}
 	if slices.Contains(e.Self().Args, "--signer") {
-		policy = tee.SealToSigner(0)
+		s.counters, s.policy = e.SignerCounters(), tee.SealToSigner(0)
 	}
-	s := store{enclave: e, policy: policy, path: filepath.Join(e.StateDir(), "visits.sealed")}
 	visits, err := s.load()
 	if err != nil {
 		return err
@@ -67,16 +66,17 @@ func run() error {
 // store is one number in one sealed file, with a counter that names its newest
 // version.
 type store struct {
-	enclave *enclave.Enclave
-	policy  tee.SealPolicy
-	path    string
-	counter uint64 // value that stands for the state last loaded or saved
+	enclave  *enclave.Enclave
+	counters tee.Counters // those that go with the policy
+	policy   tee.SealPolicy
+	path     string
+	counter  uint64 // value that stands for the state last loaded or saved
 }
 
 // load returns the newest state. The counter decides what that is: it holds the
 // digest of the file.
 func (s *store) load() (uint64, error) {
-	value, digest, err := s.enclave.ReadCounter(context.Background(), "visits")
+	value, digest, err := s.counters.ReadCounter(context.Background(), "visits")
 	if err != nil {
 		return 0, err
 	}
@@ -105,7 +105,7 @@ func (s *store) load() (uint64, error) {
 		// A crash came after the file was written and before the counter moved:
 		// the state is whole, so finish the step.
 		s.counter = stands
-		return visits, s.enclave.AdvanceCounter(context.Background(), "visits", value, sha256.Sum256(blob))
+		return visits, s.counters.AdvanceCounter(context.Background(), "visits", value, sha256.Sum256(blob))
 	}
 	return 0, errRollback
 }
@@ -120,7 +120,7 @@ func (s *store) save(visits uint64) error {
 	if err := writeFile(s.path, blob); err != nil {
 		return err
 	}
-	err = s.enclave.AdvanceCounter(context.Background(), "visits", s.counter, sha256.Sum256(blob))
+	err = s.counters.AdvanceCounter(context.Background(), "visits", s.counter, sha256.Sum256(blob))
 	if err == nil {
 		s.counter++
 	}

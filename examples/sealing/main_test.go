@@ -19,8 +19,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func newStore(t *testing.T) *store {
 	t.Helper()
+	e := enclavetest.New(t, enclavetest.Program{})
 	return &store{
-		enclave: enclavetest.New(t, enclavetest.Program{}), policy: tee.SealToMeasurement(),
+		enclave: e, counters: e, policy: tee.SealToMeasurement(),
 		path: filepath.Join(t.TempDir(), "visits.sealed"),
 	}
 }

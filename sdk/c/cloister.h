@@ -24,7 +24,7 @@ enum {
   CLOISTER_ARGUMENT = 3   /* a pointer or another argument is wrong */
 };
 
-/* Seal policies. */
+/* Seal policies; they also say whose counter is meant. */
 enum {
   CLOISTER_MEASUREMENT = 1, /* exactly this code; svn must be 0 */
   CLOISTER_SIGNER = 2       /* this signer and product, at svn or higher */
@@ -77,11 +77,11 @@ CLOISTER_IMPORT("seal") uint32_t cloister_seal(uint32_t policy, uint32_t svn, co
 /* Opens what cloister_seal made, with the same aad. */
 CLOISTER_IMPORT("unseal") uint32_t cloister_unseal(const void *blob, uint32_t blob_len, const void *aad, uint32_t aad_len, void *out, uint32_t cap, uint32_t *len);
 
-/* Reads a monotonic counter and the 32 bytes that were stored with its value. */
-CLOISTER_IMPORT("counter_read") uint32_t cloister_counter_read(const void *name, uint32_t name_len, uint64_t *value, uint8_t *digest);
+/* Reads a monotonic counter of this measurement or signer, and the 32 bytes that were stored with its value. State goes with the counters of the policy that it is sealed to. */
+CLOISTER_IMPORT("counter_read") uint32_t cloister_counter_read(uint32_t policy, const void *name, uint32_t name_len, uint64_t *value, uint8_t *digest);
 
 /* Moves a counter from from to from + 1 and stores 32 bytes with it. */
-CLOISTER_IMPORT("counter_advance") uint32_t cloister_counter_advance(const void *name, uint32_t name_len, uint64_t from, const uint8_t *digest);
+CLOISTER_IMPORT("counter_advance") uint32_t cloister_counter_advance(uint32_t policy, const void *name, uint32_t name_len, uint64_t from, const uint8_t *digest);
 
 /* Fills out with randomness. */
 CLOISTER_IMPORT("random") uint32_t cloister_random(void *out, uint32_t len);

@@ -50,14 +50,15 @@ static uint64_t get64(const uint8_t *p) {
   return v;
 }
 
-/* The counter: its value, and the digest of the file that the value stands for. */
+/* Who may open the state, and whose counter goes with it; the counter's value, and the digest of the file that the value stands for. */
+static uint32_t policy = CLOISTER_MEASUREMENT;
 static uint64_t counter;
 static uint8_t newest[CLOISTER_DIGEST];
 
 static void advance(const uint8_t *blob, uint32_t len) {
   uint8_t digest[CLOISTER_DIGEST];
   must(cloister_sha256(blob, len, digest));
-  must(cloister_counter_advance(COUNTER, sizeof COUNTER - 1, counter, digest));
+  must(cloister_counter_advance(policy, COUNTER, sizeof COUNTER - 1, counter, digest));
   counter++;
 }
 
@@ -73,7 +74,7 @@ static int read_state(uint8_t *blob) {
 
 static uint64_t load(void) {
   uint8_t blob[MAX_BLOB], digest[CLOISTER_DIGEST], plain[MAX_BLOB];
-  must(cloister_counter_read(COUNTER, sizeof COUNTER - 1, &counter, newest));
+  must(cloister_counter_read(policy, COUNTER, sizeof COUNTER - 1, &counter, newest));
   int len = read_state(blob);
   if (len < 0 && counter == 0) return 0;
   if (len < 0) rollback(": the file is gone");
@@ -94,7 +95,7 @@ static void write_state(const uint8_t *blob, uint32_t len) {
   if (fd < 0 || write(fd, blob, len) != (ssize_t)len || fsync(fd) || close(fd) || rename(STATE ".new", STATE)) die(1, strerror(errno));
 }
 
-static void save(uint64_t visits, uint32_t policy) {
+static void save(uint64_t visits) {
   uint8_t plain[PLAIN], blob[MAX_BLOB];
   put64(plain, counter + 1);
   put64(plain + 8, visits);
@@ -105,11 +106,10 @@ static void save(uint64_t visits, uint32_t policy) {
 }
 
 int main(int argc, char **argv) {
-  uint32_t policy = CLOISTER_MEASUREMENT;
   for (int i = 1; i < argc; i++)
     if (!strcmp(argv[i], "--signer")) policy = CLOISTER_SIGNER;
   uint64_t visits = load() + 1;
-  save(visits, policy);
+  save(visits);
   printf("visit %llu\n", (unsigned long long)visits);
   return 0;
 }
