@@ -89,7 +89,7 @@ func ParseJWKS(b []byte) (KeySet, error) {
 		return KeySet{}, fmt.Errorf("%w: %d bytes, at most %d", ErrKeySet, len(b), MaxJWKS)
 	}
 	var raw jwks
-	if err := decodeStrict(b, &raw); err != nil {
+	if err := DecodeStrict(b, &raw); err != nil {
 		return KeySet{}, fmt.Errorf("%w: %v", ErrKeySet, err)
 	}
 	if len(raw.Keys) == 0 {

@@ -107,7 +107,7 @@ func ParsePolicy(b []byte) (Policy, error) {
 	if len(b) > MaxPolicy {
 		return Policy{}, fmt.Errorf("%w: %d bytes, at most %d", ErrPolicy, len(b), MaxPolicy)
 	}
-	if err := decodeStrict(b, &p); err != nil {
+	if err := DecodeStrict(b, &p); err != nil {
 		return Policy{}, fmt.Errorf("%w: %v", ErrPolicy, err)
 	}
 	if err := p.Validate(); err != nil {

@@ -3,19 +3,18 @@ package attest
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 )
 
 // maxJSONDepth bounds the nesting of JSON that others wrote.
 const maxJSONDepth = 16
 
-// decodeStrict reads one JSON value into v and refuses what encoding/json lets
+// DecodeStrict reads one JSON value into v and refuses what encoding/json lets
 // pass: unknown, duplicate and differently cased members (it matches names
 // without regard to case and takes the last), deep nesting, and bytes after
-// the value.
-func decodeStrict(b []byte, v any) error {
+// the value. It is for policies and other documents in which a typing mistake
+// must not be read as something else.
+func DecodeStrict(b []byte, v any) error {
 	if err := checkMembers(b, plainName); err != nil {
 		return err
 	}
@@ -30,54 +29,81 @@ func decodeKnown(b []byte, v any) error {
 }
 
 // checkMembers walks the value and refuses duplicate member names, names that
-// allowed refuses, nesting beyond maxJSONDepth and trailing bytes.
+// allowed refuses, nesting beyond maxJSONDepth and trailing bytes. It is done for
+// every request, so it does not build the tokens that it throws away.
 func checkMembers(b []byte, allowed func(string) bool) error {
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.UseNumber()
-	if err := walkValue(d, allowed, 0); err != nil {
-		return err
+	if !json.Valid(b) {
+		var v json.RawMessage
+		return fmt.Errorf("not JSON: %w", json.Unmarshal(b, &v)) // which says where
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return fmt.Errorf("bytes after the JSON value at offset %d", d.InputOffset())
+	w := memberWalk{b: b, allowed: allowed}
+	for w.at < len(b) {
+		if err := w.step(); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-func walkValue(d *json.Decoder, allowed func(string) bool, depth int) error {
-	if depth > maxJSONDepth {
-		return fmt.Errorf("nested deeper than %d at offset %d", maxJSONDepth, d.InputOffset())
+// memberWalk goes through bytes that are valid JSON.
+type memberWalk struct {
+	b       []byte
+	at      int
+	allowed func(string) bool
+	open    []map[string]bool // names seen in each open object; nil for an array
+	name    bool              // the next string is a member's name
+}
+
+func (w *memberWalk) step() error {
+	c := w.b[w.at]
+	if c == '"' {
+		return w.text()
 	}
-	t, err := d.Token()
-	if err != nil {
-		return fmt.Errorf("not JSON: %v", err)
+	w.at++
+	switch c {
+	case '{', '[':
+		if len(w.open) >= maxJSONDepth {
+			return fmt.Errorf("nested deeper than %d at offset %d", maxJSONDepth, w.at)
+		}
+		var seen map[string]bool
+		if w.name = c == '{'; w.name {
+			seen = map[string]bool{}
+		}
+		w.open = append(w.open, seen)
+	case '}', ']':
+		w.open = w.open[:len(w.open)-1]
+		w.name = false
+	case ',':
+		w.name = w.open[len(w.open)-1] != nil
 	}
-	open, ok := t.(json.Delim)
-	if !ok {
+	return nil
+}
+
+// text steps over a string; a member's name is checked.
+func (w *memberWalk) text() error {
+	start := w.at
+	for w.at++; w.b[w.at] != '"'; w.at++ {
+		if w.b[w.at] == '\\' {
+			w.at++
+		}
+	}
+	w.at++
+	if !w.name {
 		return nil
 	}
-	seen := map[string]bool{}
-	for d.More() {
-		if open == '{' {
-			name, err := d.Token()
-			if err != nil {
-				return fmt.Errorf("not JSON: %v", err)
-			}
-			s, _ := name.(string)
-			if seen[s] {
-				return fmt.Errorf("member %q twice at offset %d", s, d.InputOffset())
-			}
-			if !allowed(s) {
-				return fmt.Errorf("unknown member %q at offset %d", s, d.InputOffset())
-			}
-			seen[s] = true
-		}
-		if err := walkValue(d, allowed, depth+1); err != nil {
-			return err
-		}
+	w.name = false
+	var s string
+	if err := json.Unmarshal(w.b[start:w.at], &s); err != nil {
+		return fmt.Errorf("not JSON: %w", err)
 	}
-	if _, err := d.Token(); err != nil {
-		return fmt.Errorf("not JSON: %v", err)
+	seen := w.open[len(w.open)-1]
+	if seen[s] {
+		return fmt.Errorf("member %q twice at offset %d", s, w.at)
 	}
+	if !w.allowed(s) {
+		return fmt.Errorf("unknown member %q at offset %d", s, w.at)
+	}
+	seen[s] = true
 	return nil
 }
 

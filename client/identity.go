@@ -17,8 +17,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/google/renameio/v2"
-
 	"github.com/cloister-cc/cloister/attest/channel"
 )
 
@@ -71,11 +69,28 @@ func newIdentity(path string) (*tls.Certificate, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("make identity: %w", err)
 	}
-	if err := renameio.WriteFile(path, out, 0o600); err != nil {
+	if err := writeNew(path, out); errors.Is(err, fs.ErrExist) {
+		return LoadIdentity(path) // another process was faster: there is one identity
+	} else if err != nil {
 		return nil, fmt.Errorf("make identity: %w", err)
 	}
 	cert, err := tls.X509KeyPair(out, out)
 	return &cert, err
+}
+
+// writeNew writes a file, mode 0600, that appears at once and whole, or not at
+// all when there is one.
+func writeNew(path string, b []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".identity-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.Remove(f.Name()) }()
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Link(f.Name(), path)
 }
 
 // IdentityName returns the identity of a key pair as nodes show it: the SHA-256

@@ -222,7 +222,7 @@ func ServiceKeyBinding(spki, nonce []byte) [64]byte {
 
 // VerifyReceipt checks a receipt offline: the evidence is of a node that policy
 // accepts, it vouches for the key, and the key signed the receipt. Certificates
-// are judged at the given time.
+// are judged by this machine's clock.
 func VerifyReceipt(r SignedReceipt, roots tee.Roots, policy attest.Policy) error {
 	t, err := newTrust(roots, policy)
 	if err != nil {

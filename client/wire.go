@@ -73,7 +73,7 @@ type AttestResult struct {
 // by the node's service key, with evidence that this key is inside the node.
 type SignedReceipt struct {
 	Receipt   keys.Receipt `json:"receipt"`
-	Signature []byte       `json:"signature"` // ES256 (r||s) over keys.Receipt.Digest
+	Signature []byte       `json:"signature"` // ES256 (r||s) over ReceiptSigningDigest
 	Key       []byte       `json:"key"`
 	Evidence  tee.Evidence `json:"evidence"`
 }

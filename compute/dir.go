@@ -150,7 +150,7 @@ func StoreFile(path string, r io.Reader, limit int64) error {
 	defer func() { _ = f.Cleanup() }()
 	n, err := io.Copy(f, io.LimitReader(r, limit+1))
 	if err == nil && n > limit {
-		err = fmt.Errorf("larger than %d bytes", limit)
+		err = fmt.Errorf("%w: larger than %d bytes", ErrRefused, limit)
 	}
 	if err == nil {
 		err = f.CloseAtomicallyReplace()

@@ -90,10 +90,19 @@ func (l *consoleLog) append(b []byte) {
 		}
 	}
 	n, err := l.file.Write(b)
-	if err != nil && l.file.Truncate(l.size) == nil {
-		return // half a line on a full disk would spoil the next one
-	}
 	l.size += int64(n)
+	if err != nil && n > 0 {
+		l.cut(int64(n))
+	}
+}
+
+// cut removes the half of a line that fitted on a full disk: the next line would
+// be unreadable with it.
+func (l *consoleLog) cut(n int64) {
+	st, err := l.file.Stat()
+	if err == nil && st.Size() >= n && l.file.Truncate(st.Size()-n) == nil {
+		l.size -= n
+	}
 }
 
 func (l *consoleLog) close() {

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"github.com/cloister-cc/cloister/attest"
@@ -36,16 +37,25 @@ func Run(ctx context.Context, e *enclave.Enclave) error {
 	if err != nil {
 		return err
 	}
+	// One node serves many clients from a small heap: collecting it at every few
+	// megabytes would cost a tenth of each release.
+	debug.SetGCPercent(400)
 	defer func() { _ = s.log.Close() }()
-	cert, err := certificate()
-	if err != nil {
-		return err
-	}
 	inner, err := e.Listen(compute.NodePort)
 	if err != nil {
 		return err
 	}
-	l := channel.NewListener(inner, channel.ServerTLS(cert), channel.Config{Attester: e.RawAttester()}, func(_ net.Addr, err error) {
+	return s.serve(ctx, inner, logger)
+}
+
+// serve answers clients that come through inner until ctx ends. It returns why,
+// when the reason is the node's state.
+func (s *service) serve(ctx context.Context, inner net.Listener, logger *slog.Logger) error {
+	cert, err := certificate()
+	if err != nil {
+		return err
+	}
+	l := channel.NewListener(inner, channel.ServerTLS(cert), channel.Config{Attester: s.enclave.RawAttester()}, func(_ net.Addr, err error) {
 		logger.InfoContext(ctx, "client turned away", slog.Any("error", err))
 	})
 	server := &http.Server{

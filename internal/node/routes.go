@@ -45,7 +45,7 @@ func (s *service) routes() http.Handler {
 	handle("POST /v1/nonce", s.nonce)
 	handle("POST /v1/attest", s.attest)
 	handle("POST /v1/release", s.release)
-	handle("GET /v1/keys", func(r *http.Request) (any, error) { return s.keys.List(owner(r)), nil })
+	handle("GET /v1/keys", s.listKeys)
 	handle("POST /v1/keys", s.putKey)
 	handle("GET /v1/keys/{name...}", func(r *http.Request) (any, error) { return s.keys.Get(owner(r), r.PathValue("name")) })
 	handle("POST /v1/rotate/{name...}", func(r *http.Request) (any, error) {
@@ -115,6 +115,14 @@ func (s *service) release(r *http.Request) (any, error) {
 		return nil, err
 	}
 	return s.keys.Release(r.Context(), req)
+}
+
+func (s *service) listKeys(r *http.Request) (any, error) {
+	o := owner(r)
+	if o == nil {
+		return nil, keys.ErrNoIdentity
+	}
+	return s.keys.List(o), nil
 }
 
 func (s *service) putKey(r *http.Request) (any, error) {

@@ -18,6 +18,7 @@ import (
 	"github.com/cloister-cc/cloister/compute"
 	"github.com/cloister-cc/cloister/compute/shim"
 	"github.com/cloister-cc/cloister/internal/problem"
+	"github.com/cloister-cc/cloister/tee/launch"
 )
 
 // routes is the API of this host. It is served on a unix socket only.
@@ -71,8 +72,8 @@ func reply(w http.ResponseWriter, v any) error {
 const maxCreate = 1 << 20
 
 func (h *Host) create(w http.ResponseWriter, r *http.Request) error {
-	_, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || params["boundary"] == "" {
+	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || kind != "multipart/form-data" || params["boundary"] == "" {
 		return problem.New(http.StatusUnsupportedMediaType, "content_type", "want multipart/form-data", "")
 	}
 	parts := &partQueue{r: multipart.NewReader(r.Body, params["boundary"])}
@@ -84,14 +85,26 @@ func (h *Host) create(w http.ResponseWriter, r *http.Request) error {
 	if err := json.Unmarshal(b, &req); err != nil {
 		return problem.New(http.StatusBadRequest, "bad_request", "the part \"create\" is not valid JSON", "")
 	}
-	c := compute.Create{Name: req.Name, Spec: req.Spec, Start: req.Start, Image: parts.reader("image"), Inputs: map[string]io.Reader{}}
+	c := compute.Create{Name: req.Name, Spec: req.Spec, Start: req.Start, Inputs: map[string]io.Reader{}}
+	var last *partReader
+	if req.Spec.Launch.Image.Kind != launch.Builtin {
+		last = parts.reader("image")
+		c.Image = last
+	}
 	for _, name := range req.Spec.Launch.Inputs {
-		c.Inputs[name] = parts.reader("input:" + name)
+		last = parts.reader("input:" + name)
+		c.Inputs[name] = last
+	}
+	if last != nil {
+		last.last = true
+	} else if err := parts.end(); err != nil {
+		return err
 	}
 	i, err := h.supervisor.Create(r.Context(), c)
 	if err != nil {
 		return err
 	}
+	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusCreated)
 	return reply(w, i)
 }
@@ -100,12 +113,25 @@ func (h *Host) create(w http.ResponseWriter, r *http.Request) error {
 // are read, so that nothing is stored twice.
 type partQueue struct{ r *multipart.Reader }
 
-func (q *partQueue) reader(name string) io.Reader { return &partReader{queue: q, name: name} }
+func (q *partQueue) reader(name string) *partReader { return &partReader{queue: q, name: name} }
+
+// end refuses a body that goes on: what nobody asked for was meant for something.
+func (q *partQueue) end() error {
+	switch _, err := q.r.NextPart(); {
+	case errors.Is(err, io.EOF):
+		return nil
+	case err != nil:
+		return fmt.Errorf("%w: the body ends too early", compute.ErrRefused)
+	default:
+		return fmt.Errorf("%w: the body has a part that the launch document does not list", compute.ErrRefused)
+	}
+}
 
 type partReader struct {
 	queue *partQueue
 	name  string
 	part  *multipart.Part
+	last  bool // the body must end behind this part
 }
 
 func (p *partReader) Read(b []byte) (int, error) {
@@ -119,7 +145,17 @@ func (p *partReader) Read(b []byte) (int, error) {
 		}
 		p.part = part
 	}
-	return p.part.Read(b)
+	n, err := p.part.Read(b)
+	switch {
+	case errors.Is(err, io.EOF) && p.last:
+		p.last = false
+		if err := p.queue.end(); err != nil {
+			return n, err
+		}
+	case err != nil && !errors.Is(err, io.EOF):
+		return n, fmt.Errorf("%w: the body ends within the part %q", compute.ErrRefused, p.name)
+	}
+	return n, err
 }
 
 // maxWait bounds a long poll.
@@ -216,11 +252,19 @@ func (h *Host) change(f func(*compute.Supervisor, string) error) func(http.Respo
 }
 
 func (h *Host) output(w http.ResponseWriter, r *http.Request) error {
-	dir, err := h.supervisor.Dir(r.PathValue("name"))
+	i, err := h.supervisor.Get(r.PathValue("name"))
 	if err != nil {
 		return err
 	}
-	f, err := os.Open(dir.Output(r.PathValue("output")))
+	dir, err := h.supervisor.Dir(i.Name)
+	if err != nil {
+		return err
+	}
+	output := r.PathValue("output")
+	if !slices.Contains(i.Spec.Launch.Outputs, output) { // nor "..", which is a directory
+		return problem.New(http.StatusNotFound, "not_found", "the launch document lists no such output", "list them: cloister instance describe")
+	}
+	f, err := os.Open(dir.Output(output))
 	if err != nil {
 		return err
 	}

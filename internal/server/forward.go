@@ -2,10 +2,12 @@ package server
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
 	"path/filepath"
+	"time"
 
 	"github.com/cloister-cc/cloister/compute"
 	"github.com/cloister-cc/cloister/compute/shim"
@@ -13,6 +15,9 @@ import (
 
 // maxClients bounds the connections that are passed on at one time.
 const maxClients = 1024
+
+// acceptPause is how long no connection is taken after one could not be.
+const acceptPause = 100 * time.Millisecond
 
 // forward passes TCP connections on to the node. TLS ends inside the node: the
 // host carries bytes that it cannot read.
@@ -23,11 +28,17 @@ func (h *Host) forward(ctx context.Context, l net.Listener) error {
 	dir := compute.Dir(filepath.Join(h.paths.Instances(), compute.NodeName))
 	for {
 		c, err := l.Accept()
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
+		switch {
+		case err == nil:
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, net.ErrClosed):
 			return err
+		default:
+			// Without file descriptors or memory for a moment, as http.Server sees it.
+			h.logger.WarnContext(ctx, "accept client", slog.Any("error", err))
+			pause(ctx, acceptPause)
+			continue
 		}
 		slots <- struct{}{}
 		go func() {
@@ -63,4 +74,11 @@ func closeWrite(c net.Conn) {
 		return
 	}
 	_ = c.Close()
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
 }

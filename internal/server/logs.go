@@ -70,6 +70,9 @@ func (h *Host) followLog(ctx context.Context, w http.ResponseWriter, dir compute
 				flush()
 			}
 			if rotated(file, dir.Log()) {
+				// Lines may have come between the copy and the rotation; none come
+				// after it.
+				_, _ = io.Copy(w, file)
 				_ = file.Close()
 				file = nil
 				continue
