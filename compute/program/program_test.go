@@ -148,7 +148,7 @@ func start(t *testing.T, kind, role string, image []byte) *call.Start {
 	}
 	if image != nil {
 		s.Image = filepath.Join(work, "image")
-		if err := os.WriteFile(s.Image, image, 0o700); err != nil { //nolint:gosec // it is executed
+		if err := os.WriteFile(s.Image, image, 0o700); err != nil { // it is executed
 			t.Fatal(err)
 		}
 	}

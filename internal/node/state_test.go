@@ -162,7 +162,7 @@ func TestPlainHTTPS(t *testing.T) {
 		status int
 		shows  bool
 	}{{"no certificate", nil, http.StatusUnauthorized, false}, {"the owner's", []tls.Certificate{*id}, http.StatusOK, true}, {"another's", []tls.Certificate{*identity(t)}, http.StatusOK, false}} {
-		transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true, Certificates: c.certs}} //nolint:gosec // see above
+		transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true, Certificates: c.certs}}
 		t.Cleanup(transport.CloseIdleConnections)
 		resp, err := (&http.Client{Transport: transport}).Get("https://" + w.address + "/v1/keys")
 		if err != nil {
