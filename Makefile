@@ -13,7 +13,7 @@ test: ## what README promises
 	$(GO) test ./...
 
 check: ## formatting, vet, lint
-	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo 'run gofmt -w on these'; exit 1; }
+	@files=$$(gofmt -l .); test -z "$$files" || { echo "$$files"; echo 'run gofmt -w on these'; exit 1; }
 	$(GO) vet ./...
 	$(MAKE) lint
 
