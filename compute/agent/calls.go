@@ -13,17 +13,7 @@ import (
 )
 
 // answer handles one request of the program.
-func (a *agent) answer(r call.Request) call.Answer {
-	got, err := a.handle(r)
-	if err == nil {
-		return got
-	}
-	out := call.Answer{Code: tee.CodeUnavailable, Message: err.Error()}
-	if e, ok := errors.AsType[*tee.Error](err); ok {
-		out.Code, out.Hint = e.Code, e.Hint
-	}
-	return out
-}
+func (a *agent) answer(r call.Request) call.Answer { return call.Result(a.handle(r)) }
 
 func (a *agent) handle(r call.Request) (call.Answer, error) {
 	ctx := context.Background()
@@ -33,32 +23,12 @@ func (a *agent) handle(r call.Request) (call.Answer, error) {
 		return call.Answer{Identity: &id}, nil
 	case call.Secret:
 		return a.secret(r.Name)
-	case call.Evidence:
-		return evidenceAnswer(a.tee.Evidence(ctx, tee.Bind(call.ProgramContext, r.Data)))
 	case call.EvidenceRaw:
 		if a.doc.Image.Kind != launch.Builtin || len(r.Data) != 64 {
 			return call.Answer{}, errors.New("raw evidence is for the platform's own roles")
 		}
-		return evidenceAnswer(a.tee.Evidence(ctx, [64]byte(r.Data)))
-	case call.SealingKey:
-		key, err := a.tee.SealingKey(ctx, tee.SealPolicy{To: r.Name, SVN: uint32(r.Number)}, r.Data)
-		return call.Answer{Data: key}, err
-	case call.CounterRead:
-		c, err := a.counters(r.To)
-		if err != nil {
-			return call.Answer{}, err
-		}
-		value, digest, err := c.ReadCounter(ctx, r.Name)
-		return call.Answer{Number: value, Data: digest[:]}, err
-	case call.CounterAdvance:
-		if len(r.Data) != 32 {
-			return call.Answer{}, fmt.Errorf("counter digest is %d bytes, want 32", len(r.Data))
-		}
-		c, err := a.counters(r.To)
-		if err != nil {
-			return call.Answer{}, err
-		}
-		return call.Answer{}, c.AdvanceCounter(ctx, r.Name, r.Number, [32]byte(r.Data))
+		ev, err := a.tee.Evidence(ctx, [64]byte(r.Data))
+		return call.Answer{Evidence: &ev}, err
 	case call.Listen:
 		if r.Number > 65535 || !slices.Contains(a.doc.Ports, uint16(r.Number)) {
 			return call.Answer{}, fmt.Errorf("port %d is not in the launch document", r.Number)
@@ -74,12 +44,8 @@ func (a *agent) handle(r call.Request) (call.Answer, error) {
 		a.said = &failure{code: r.Name, err: errors.New(string(r.Data)), hint: r.Hint}
 		return call.Answer{}, nil
 	default:
-		return call.Answer{}, fmt.Errorf("unknown request %q", r.Op)
+		return call.FromTEE(ctx, a.tee, r)
 	}
-}
-
-func evidenceAnswer(ev tee.Evidence, err error) (call.Answer, error) {
-	return call.Answer{Evidence: &ev}, err
 }
 
 func (a *agent) secret(name string) (call.Answer, error) {
@@ -110,15 +76,4 @@ func (a *agent) serveProgram() {
 		return
 	}
 	call.Serve(a.program.calls, a.answer)
-}
-
-// counters are those that code of this measurement, or of this signer, shares.
-func (a *agent) counters(to string) (tee.Counters, error) {
-	switch to {
-	case tee.SealToMeasurement().To:
-		return a.tee, nil
-	case tee.SealToSigner(0).To:
-		return a.tee.SignerCounters(), nil
-	}
-	return nil, errors.New("the request does not say whose counter it means")
 }

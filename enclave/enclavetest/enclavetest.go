@@ -12,7 +12,6 @@ import (
 	"context"
 	"crypto/ecdsa"
 	"errors"
-	"fmt"
 	"net"
 	"testing"
 
@@ -97,19 +96,9 @@ type agent struct {
 	program Program
 }
 
-func (a *agent) answer(r call.Request) call.Answer {
-	got, err := a.handle(context.Background(), r)
-	if err == nil {
-		return got
-	}
-	out := call.Answer{Code: tee.CodeUnavailable, Message: err.Error()}
-	if e, ok := errors.AsType[*tee.Error](err); ok {
-		out.Code, out.Hint = e.Code, e.Hint
-	}
-	return out
-}
+func (a *agent) answer(r call.Request) call.Answer { return call.Result(a.handle(r)) }
 
-func (a *agent) handle(ctx context.Context, r call.Request) (call.Answer, error) {
+func (a *agent) handle(r call.Request) (call.Answer, error) {
 	switch r.Op {
 	case call.Self:
 		return call.Answer{Identity: a.identity()}, nil
@@ -119,30 +108,8 @@ func (a *agent) handle(ctx context.Context, r call.Request) (call.Answer, error)
 			return call.Answer{}, errors.New("the launch document asks for no secret of that name")
 		}
 		return call.Answer{Data: b}, nil
-	case call.Evidence:
-		ev, err := a.in.Evidence(ctx, tee.Bind(call.ProgramContext, r.Data))
-		return call.Answer{Evidence: &ev}, err
-	case call.SealingKey:
-		key, err := a.in.SealingKey(ctx, tee.SealPolicy{To: r.Name, SVN: uint32(r.Number)}, r.Data)
-		return call.Answer{Data: key}, err
-	case call.CounterRead:
-		c, err := a.counters(r.To)
-		if err != nil {
-			return call.Answer{}, err
-		}
-		value, digest, err := c.ReadCounter(ctx, r.Name)
-		return call.Answer{Number: value, Data: digest[:]}, err
-	case call.CounterAdvance:
-		if len(r.Data) != 32 {
-			return call.Answer{}, fmt.Errorf("counter digest is %d bytes, want 32", len(r.Data))
-		}
-		c, err := a.counters(r.To)
-		if err != nil {
-			return call.Answer{}, err
-		}
-		return call.Answer{}, c.AdvanceCounter(ctx, r.Name, r.Number, [32]byte(r.Data))
 	default: // ports, raw evidence and reasons are for instances
-		return call.Answer{}, fmt.Errorf("the agent of tests does not answer %q", r.Op)
+		return call.FromTEE(context.Background(), a.in, r)
 	}
 }
 
@@ -153,15 +120,4 @@ func (a *agent) identity() *call.Identity {
 		Measurement: info.Measurement, LaunchDigest: info.LaunchDigest[:], InstanceID: info.InstanceID,
 		RuntimeDigest: info.RuntimeDigest[:], Root: info.RootCertificate, Args: a.program.Args,
 	}
-}
-
-// counters are those that code of this measurement, or of this signer, shares.
-func (a *agent) counters(to string) (tee.Counters, error) {
-	switch to {
-	case tee.SealToMeasurement().To:
-		return a.in, nil
-	case tee.SealToSigner(0).To:
-		return a.in.SignerCounters(), nil
-	}
-	return nil, errors.New("the request does not say whose counter it means")
 }

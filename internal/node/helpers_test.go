@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -41,14 +40,7 @@ type agent struct {
 }
 
 func (a *agent) answer(r call.Request) call.Answer {
-	got, err := a.handle(context.Background(), r)
-	if e, ok := errors.AsType[*tee.Error](err); ok {
-		return call.Answer{Code: e.Code, Message: err.Error(), Hint: e.Hint}
-	}
-	if err != nil {
-		return call.Answer{Code: tee.CodeUnavailable, Message: err.Error()}
-	}
-	return got
+	return call.Result(a.handle(context.Background(), r))
 }
 
 func (a *agent) handle(ctx context.Context, r call.Request) (call.Answer, error) {
@@ -62,20 +54,12 @@ func (a *agent) handle(ctx context.Context, r call.Request) (call.Answer, error)
 	case call.EvidenceRaw:
 		ev, err := a.in.Evidence(ctx, [64]byte(r.Data))
 		return call.Answer{Evidence: &ev}, err
-	case call.SealingKey:
-		key, err := a.in.SealingKey(ctx, tee.SealPolicy{To: r.Name, SVN: uint32(r.Number)}, r.Data)
-		return call.Answer{Data: key}, err
-	case call.CounterRead:
-		v, digest, err := a.in.ReadCounter(ctx, r.Name)
-		return call.Answer{Number: v, Data: digest[:]}, err
 	case call.CounterAdvance:
 		if e := a.fail.Load(); e != nil {
 			return call.Answer{}, e
 		}
-		return call.Answer{}, a.in.AdvanceCounter(ctx, r.Name, r.Number, [32]byte(r.Data))
-	default:
-		return call.Answer{}, fmt.Errorf("not answered in tests: %s", r.Op)
 	}
+	return call.FromTEE(ctx, a.in, r)
 }
 
 // enter launches the node on a platform; doc is its launch document.
