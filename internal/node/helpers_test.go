@@ -58,8 +58,10 @@ func (a *agent) handle(ctx context.Context, r call.Request) (call.Answer, error)
 		if e := a.fail.Load(); e != nil {
 			return call.Answer{}, e
 		}
+		return call.FromTEE(ctx, a.in, r)
+	default:
+		return call.FromTEE(ctx, a.in, r)
 	}
-	return call.FromTEE(ctx, a.in, r)
 }
 
 // enter launches the node on a platform; doc is its launch document.
