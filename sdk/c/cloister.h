@@ -89,7 +89,7 @@ CLOISTER_IMPORT("random") uint32_t cloister_random(void *out, uint32_t len);
 /* Writes a line to standard error, which the host reads. */
 CLOISTER_IMPORT("log") uint32_t cloister_log(uint32_t level, const void *text, uint32_t len);
 
-/* Hashes with the processor's own instructions: the module's code would be ten times slower. */
+/* Hashes with the processor's own instructions: the module's code would be much slower. */
 CLOISTER_IMPORT("hash") uint32_t cloister_hash(uint32_t alg, const void *data, uint32_t data_len, void *out, uint32_t cap, uint32_t *len);
 
 /* AES-256-GCM: key 32 bytes, nonce 12 that were never used with this key before, tag 16 at the end of the output. */
