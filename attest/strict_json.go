@@ -2,6 +2,7 @@ package attest
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 )
@@ -15,27 +16,39 @@ const maxJSONDepth = 16
 // the value. It is for policies and other documents in which a typing mistake
 // must not be read as something else.
 func DecodeStrict(b []byte, v any) error {
-	if err := checkMembers(b, plainName); err != nil {
-		return err
+	if err := decodeKnown(b, v); err != nil {
+		return cmp.Or(checkMembers(b, plainName), err) // the former says more
 	}
-	return decodeKnown(b, v)
+	return walkMembers(b, plainName)
 }
 
-// decodeKnown refuses unknown members and nothing else; see [checkMembers].
+// decodeKnown refuses unknown members and bytes after the value, and nothing
+// else; see [checkMembers].
 func decodeKnown(b []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
-	return d.Decode(v)
+	if err := d.Decode(v); err != nil {
+		return err
+	}
+	if rest := bytes.TrimLeft(b[d.InputOffset():], " \t\r\n"); len(rest) > 0 {
+		return fmt.Errorf("bytes after the value, at offset %d", len(b)-len(rest))
+	}
+	return nil
 }
 
 // checkMembers walks the value and refuses duplicate member names, names that
-// allowed refuses, nesting beyond maxJSONDepth and trailing bytes. It is done for
-// every request, so it does not build the tokens that it throws away.
+// allowed refuses, nesting beyond maxJSONDepth and trailing bytes.
 func checkMembers(b []byte, allowed func(string) bool) error {
 	if !json.Valid(b) {
 		var v json.RawMessage
 		return fmt.Errorf("not JSON: %w", json.Unmarshal(b, &v)) // which says where
 	}
+	return walkMembers(b, allowed)
+}
+
+// walkMembers is checkMembers for bytes that are known to be valid JSON. It is
+// done for every request, so it does not build the tokens that it throws away.
+func walkMembers(b []byte, allowed func(string) bool) error {
 	w := memberWalk{b: b, allowed: allowed}
 	for w.at < len(b) {
 		if err := w.step(); err != nil {

@@ -64,7 +64,7 @@ func RunCommand(ctx context.Context, e *enclave.Enclave, c Command) (exitCode in
 	if len(start.ParamTypes())+len(start.ResultTypes()) != 0 {
 		return ExitRefused, errors.New(`run module: its "_start" has parameters or results, want none`)
 	}
-	_, err = g.runtime.InstantiateModule(g.context(ctx), g.compiled, config.WithFSConfig(dirs.config).WithStartFunctions(startFunction))
+	_, _, err = g.instantiate(ctx, config.WithFSConfig(dirs.config).WithStartFunctions(startFunction))
 	if exit, ok := errors.AsType[*sys.ExitError](err); ok {
 		return int(exit.ExitCode()), nil
 	}

@@ -30,7 +30,7 @@ type engine struct {
 	runtime  wazero.Runtime
 	compiled wazero.CompiledModule
 	host     *host
-	memory   experimental.MemoryAllocator
+	reserve  func(limit uint64) []byte // as linear's
 }
 
 // newEngine checks and compiles a module. Close the engine.
@@ -47,7 +47,7 @@ func newEngine(ctx context.Context, e *enclave.Enclave, module []byte, memoryMiB
 		// A hostile module's debug information makes the engine's reader of it
 		// panic or never end, so only a debug launch has source lines.
 		WithDebugInfoEnabled(e != nil && e.Self().Debug)
-	g := &engine{runtime: wazero.NewRuntimeWithConfig(ctx, config), host: newHost(e, stderr), memory: reserved{}}
+	g := &engine{runtime: wazero.NewRuntimeWithConfig(ctx, config), host: newHost(e, stderr), reserve: reserve}
 	defer func() {
 		if err != nil {
 			_ = g.close(ctx)
@@ -63,9 +63,12 @@ func newEngine(ctx context.Context, e *enclave.Enclave, module []byte, memoryMiB
 	return g, checkImports(g.compiled, host)
 }
 
-// context is the one in which a module is instantiated.
-func (g *engine) context(ctx context.Context) context.Context {
-	return experimental.WithMemoryAllocator(ctx, g.memory)
+// instantiate makes an instance of the module, and runs the functions in config
+// that start it.
+func (g *engine) instantiate(ctx context.Context, config wazero.ModuleConfig) (api.Module, *linear, error) {
+	memory := &linear{reserve: g.reserve}
+	m, err := g.runtime.InstantiateModule(experimental.WithMemoryAllocator(ctx, memory), g.compiled, config)
+	return m, memory, err
 }
 
 func (g *engine) close(ctx context.Context) error { return g.runtime.Close(ctx) }

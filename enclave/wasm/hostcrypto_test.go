@@ -95,7 +95,7 @@ func TestRandom(t *testing.T) {
 	if s := c.do(t, "random", outAt, 0); s != call.OK {
 		t.Errorf("no bytes: status %d", s)
 	}
-	if _, ok := c.memory.Grow(16); !ok {
+	if _, ok := c.instance.Memory().Grow(16); !ok {
 		t.Fatal("the guest's memory does not grow")
 	}
 	if s := c.do(t, "random", 0, maxRandom+1); s != call.Argument {

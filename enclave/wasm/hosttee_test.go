@@ -75,7 +75,7 @@ func TestEvidence(t *testing.T) {
 	if [64]byte(claims.ReportData) != enclave.ReportData([]byte("nonce")) {
 		t.Error("the evidence does not carry the user data")
 	}
-	if _, ok := c.memory.Grow(2); !ok {
+	if _, ok := c.instance.Memory().Grow(2); !ok {
 		t.Fatal("the guest's memory does not grow")
 	}
 	if s := c.do(t, "evidence", 0, call.MaxUserData+1, outAt, outSize, lenAt); s != call.Argument {

@@ -83,9 +83,7 @@ func (m *Module) invoke(ctx context.Context, method uint32, in []byte) (view []b
 			return nil, 0, err
 		}
 	}
-	if !m.memory.Write(m.in.ptr, in) {
-		return nil, 0, m.breakDown(errors.New("the module's input buffer lies outside its memory"))
-	}
+	copy(m.memory.b[m.in.ptr:], in) // grow saw that it fits, and a memory does not shrink
 	m.stack = [3]uint64{uint64(method), uint64(m.in.ptr), uint64(len(in))}
 	if err := m.call.CallWithStack(ctx, m.stack[:]); err != nil {
 		return nil, 0, m.breakDown(trap(err))
@@ -97,11 +95,10 @@ func (m *Module) invoke(ctx context.Context, method uint32, in []byte) (view []b
 		}
 		return nil, 0, nil
 	}
-	view, ok := m.memory.Read(ptr, size)
-	if !ok {
+	if !m.memory.holds(ptr, size) {
 		return nil, 0, m.breakDown(fmt.Errorf("the answer of method %d, %d bytes at %d, lies outside the module's memory", method, size, ptr))
 	}
-	return view, ptr, nil
+	return m.memory.b[ptr:][:size], ptr, nil
 }
 
 // holds says that a range lies in the input buffer.
@@ -152,7 +149,7 @@ func (m *Module) grow(ctx context.Context, n int) error {
 	if ptr == 0 {
 		return fmt.Errorf("the module has no %d bytes of memory for its input", size)
 	}
-	if uint64(ptr)+uint64(size) > uint64(m.memory.Size()) {
+	if !m.memory.holds(ptr, size) {
 		return m.breakDown(fmt.Errorf("cl_alloc gave %d bytes at %d, outside the module's memory", size, ptr))
 	}
 	m.in = buffer{ptr, size}

@@ -2,11 +2,7 @@
 
 package wasm
 
-import "github.com/tetratelabs/wazero/experimental"
+// reserve is nil: this system has no reservation to offer.
+func reserve(uint64) []byte { return nil }
 
-// reserved allocates a module's memory on the Go heap: this system has no
-// reservation to offer.
-type reserved struct{}
-
-// Allocate implements [experimental.MemoryAllocator].
-func (reserved) Allocate(_, limit uint64) experimental.LinearMemory { return &onHeap{limit: limit} }
+func release([]byte) {}

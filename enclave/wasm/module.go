@@ -26,7 +26,7 @@ type Options struct {
 type Module struct {
 	engine   *shared
 	instance api.Module
-	memory   api.Memory
+	memory   *linear
 	alloc    api.Function
 	free     api.Function
 	call     api.Function
@@ -128,7 +128,7 @@ func (s *shared) instantiate(ctx context.Context) (*Module, error) {
 	if s.options.Stderr != nil {
 		config = config.WithStderr(s.options.Stderr)
 	}
-	instance, err := s.runtime.InstantiateModule(s.context(ctx), s.compiled, config.WithStartFunctions(initializeFunction))
+	instance, memory, err := s.engine.instantiate(ctx, config.WithStartFunctions(initializeFunction))
 	if err != nil {
 		return nil, fmt.Errorf("initialize module: %w", trap(err))
 	}
@@ -137,7 +137,7 @@ func (s *shared) instantiate(ctx context.Context) (*Module, error) {
 	}
 	s.users++
 	return &Module{
-		engine: s, instance: instance, memory: instance.ExportedMemory("memory"),
+		engine: s, instance: instance, memory: memory,
 		alloc: instance.ExportedFunction(allocFunction), free: instance.ExportedFunction(freeFunction),
 		call: instance.ExportedFunction(callFunction),
 	}, nil

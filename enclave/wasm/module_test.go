@@ -9,8 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tetratelabs/wazero/experimental"
-
 	"github.com/cloister-cc/cloister/internal/tinywasm"
 )
 
@@ -237,13 +235,6 @@ func TestDeclaredMaximum(t *testing.T) {
 	}
 }
 
-// onHeapAllocator is what systems without reservations have.
-type onHeapAllocator struct{}
-
-func (onHeapAllocator) Allocate(_, limit uint64) experimental.LinearMemory {
-	return &onHeap{limit: limit}
-}
-
 // TestMemoryOnTheHeap moves when it grows; nothing is lost, and the limit holds.
 func TestMemoryOnTheHeap(t *testing.T) {
 	ctx := t.Context()
@@ -251,7 +242,7 @@ func TestMemoryOnTheHeap(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g.memory = onHeapAllocator{}
+	g.reserve = func(uint64) []byte { return nil } // as on systems without reservations
 	m, err := (&shared{engine: g}).instantiate(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -262,7 +253,7 @@ func TestMemoryOnTheHeap(t *testing.T) {
 	if err != nil || !bytes.Equal(got, in) {
 		t.Errorf("got %q, %v, want %q", got, err, in)
 	}
-	if n := m.memory.Size(); n != testMiB<<20 {
+	if n := len(m.memory.b); n != testMiB<<20 {
 		t.Errorf("the memory grew to %d bytes, want its limit of %d", n, testMiB<<20)
 	}
 	if got, err := m.Call(ctx, 1, []byte{0x5a}); err != nil || !bytes.Equal(got, []byte{0}) {
