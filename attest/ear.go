@@ -139,7 +139,8 @@ func vectorOf(s treeSummary) trustVector {
 	switch s.TCB {
 	case tee.TCBUpToDate:
 		v.Hardware = valueAffirming
-	case tee.TCBOutOfDate:
+	case tee.TCBOutOfDate, tee.TCBOutOfDateConfigurationNeeded, tee.TCBSWHardeningNeeded, tee.TCBConfigurationNeeded,
+		tee.TCBConfigurationAndSWHardeningNeeded, tee.TCBTDRelaunchAdvised, tee.TCBTDRelaunchAdvisedConfigurationNeeded:
 		v.Hardware = valueKnownWeakness
 	case tee.TCBRevoked:
 		v.Hardware = valueContraindicated

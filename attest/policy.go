@@ -85,7 +85,7 @@ type Rule struct {
 func HardwareDefault() Policy {
 	return Policy{
 		Version: policyVersion, Name: "hardware-default", TCB: []string{Any}, Measurements: []string{Any},
-		Accept: []tee.Kind{tee.SNP, tee.TDX, tee.SGX, tee.Nitro, tee.TPM},
+		Accept: []tee.Kind{tee.SNP, tee.TDX, tee.SGX, tee.Nitro, tee.AzureSNP, tee.AzureTDX, tee.TPM},
 	}
 }
 
@@ -228,10 +228,10 @@ func (p Policy) validateLists(bad func(string, ...any)) {
 	checkList(bad, "launch_digests", p.LaunchDigests, func(s string) string { return hexLength(s, false, 32) })
 	checkList(bad, "signers", p.Signers, func(s SignerRule) string { return hexLength(s.Signer, false, 32) })
 	checkList(bad, "tcb", p.TCB, func(s string) string {
-		if s == Any && len(p.TCB) == 1 || slices.Contains(tcbStatuses, tee.TCBStatus(s)) {
+		if s == Any && len(p.TCB) == 1 || slices.Contains(tee.TCBStatuses(), tee.TCBStatus(s)) {
 			return ""
 		}
-		return fmt.Sprintf("want %q alone, or statuses of %v", Any, tcbStatuses)
+		return fmt.Sprintf("want %q alone, or statuses of %v", Any, tee.TCBStatuses())
 	})
 	checkList(bad, "platforms", p.Platforms, func(s string) string {
 		if isHex(s) && len(s) <= 256 {
@@ -270,8 +270,6 @@ func (p Policy) validateRules(bad func(string, ...any)) {
 		}
 	}
 }
-
-var tcbStatuses = []tee.TCBStatus{tee.TCBUpToDate, tee.TCBOutOfDate, tee.TCBRevoked, tee.TCBUnknown, tee.TCBNotApplicable}
 
 // checkList reports a list that is too long, or its first entry that is wrong.
 func checkList[T any](bad func(string, ...any), name string, l []T, wrong func(T) string) {

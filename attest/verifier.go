@@ -176,6 +176,9 @@ func bounded(ev tee.Evidence) error {
 	if len(ev.Data) > tee.MaxEvidence {
 		return tee.Refuse(ev.Kind, tee.CodeParse, "evidence", fmt.Sprintf("at most %d bytes", tee.MaxEvidence), fmt.Sprintf("%d bytes", len(ev.Data)), "")
 	}
+	if len(ev.EventLog) > tee.MaxEventLog {
+		return tee.Refuse(ev.Kind, tee.CodeParse, "event log", fmt.Sprintf("at most %d bytes", tee.MaxEventLog), fmt.Sprintf("%d bytes", len(ev.EventLog)), "")
+	}
 	if len(ev.Certificates) > MaxCertificates {
 		return tee.Refuse(ev.Kind, tee.CodeParse, "certificates", fmt.Sprintf("at most %d", MaxCertificates), fmt.Sprint(len(ev.Certificates)), "")
 	}
@@ -188,12 +191,13 @@ func bounded(ev tee.Evidence) error {
 }
 
 // DigestEvidence returns the SHA-256 that names evidence in receipts and
-// tokens: over its kind, data and certificates, each preceded by its length.
+// tokens: over its kind, data, certificates and event log, each preceded by its length.
 func DigestEvidence(ev tee.Evidence) [32]byte {
 	h := newFieldHash("cloister evidence v1")
 	h.field([]byte(ev.Kind))
 	h.field(ev.Data)
 	h.list(ev.Certificates)
+	h.field(ev.EventLog)
 	return h.sum()
 }
 

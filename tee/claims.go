@@ -16,10 +16,29 @@ const (
 	TCBUpToDate  TCBStatus = "UpToDate"
 	TCBOutOfDate TCBStatus = "OutOfDate"
 	TCBRevoked   TCBStatus = "Revoked"
+	// The firmware is current; what is missing is named by the advisories of the
+	// claims: software that defends itself, or settings of the platform.
+	TCBSWHardeningNeeded                 TCBStatus = "SWHardeningNeeded"
+	TCBConfigurationNeeded               TCBStatus = "ConfigurationNeeded"
+	TCBConfigurationAndSWHardeningNeeded TCBStatus = "ConfigurationAndSWHardeningNeeded"
+	// The firmware is old, and settings of the platform are missing as well.
+	TCBOutOfDateConfigurationNeeded TCBStatus = "OutOfDateConfigurationNeeded"
+	// The platform has been updated while this TD ran: start the TD again.
+	TCBTDRelaunchAdvised                    TCBStatus = "TDRelaunchAdvised"
+	TCBTDRelaunchAdvisedConfigurationNeeded TCBStatus = "TDRelaunchAdvisedConfigurationNeeded"
 	// TCBNotApplicable is the status of the software TEE: there is no TCB worth
 	// the name.
 	TCBNotApplicable TCBStatus = "NotApplicable"
 )
+
+// TCBStatuses returns every status, the best first.
+func TCBStatuses() []TCBStatus {
+	return []TCBStatus{
+		TCBUpToDate, TCBSWHardeningNeeded, TCBConfigurationNeeded, TCBConfigurationAndSWHardeningNeeded,
+		TCBTDRelaunchAdvised, TCBTDRelaunchAdvisedConfigurationNeeded, TCBOutOfDate, TCBOutOfDateConfigurationNeeded,
+		TCBUnknown, TCBNotApplicable, TCBRevoked,
+	}
+}
 
 // Claims is what verified evidence proves. Only a [Verifier] makes them; the
 // zero value claims nothing and is refused by every policy.

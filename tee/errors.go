@@ -23,6 +23,14 @@ const (
 	CodePlatform          Code = "platform"           // certificate is for another chip or TCB
 	CodeCollateralMissing Code = "collateral_missing" // an endorsement that should be checked was not given
 	CodeCollateralExpired Code = "collateral_expired" // an endorsement is past its next update
+	CodeTCBSignature      Code = "tcb_signature"      // vendor collateral is not signed by the vendor
+	CodeTCBUnsupported    Code = "tcb_unsupported"    // the platform is below every level that the vendor lists
+	CodeFMSPC             Code = "fmspc"              // Intel collateral is for another family of platforms
+	CodeQEIdentity        Code = "qe_identity"        // not the quoting enclave that Intel names
+	CodeModuleIdentity    Code = "module_identity"    // not the TDX module that Intel names
+	CodeNoSGXExtension    Code = "no_sgx_extension"   // a certificate is not one of a platform
+	CodeTrailing          Code = "trailing_bytes"     // unsigned bytes follow the evidence
+	CodeEventLog          Code = "event_log"          // an event log does not replay to the measured registers
 	CodeTime              Code = "time"               // no time was given to verify at
 	CodeSealPolicy        Code = "seal_policy"        // the caller does not meet the seal policy
 	CodeSealed            Code = "sealed"             // sealed bytes were altered or sealed by other code

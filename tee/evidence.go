@@ -9,6 +9,9 @@ import (
 // MaxEvidence is the largest evidence, in bytes, that any verifier parses.
 const MaxEvidence = 64 << 10
 
+// MaxEventLog is the largest event log, in bytes, that any verifier parses.
+const MaxEventLog = 512 << 10
+
 // Evidence is what an attester produced (RFC 9334 section 8.1): bytes in the
 // format of the named TEE. Nothing in it is true until a [Verifier] said so.
 type Evidence struct {
@@ -18,6 +21,10 @@ type Evidence struct {
 	// verifier's convenience (a VCEK, the software TEE's platform certificate).
 	// They are as untrusted as Data.
 	Certificates [][]byte `json:"certificates,omitempty"`
+	// EventLog is the firmware's log of what it measured into the registers of
+	// a TPM (TCG PC Client log) or a TD (CCEL), where there is one. A verifier
+	// believes only what it replays to.
+	EventLog []byte `json:"event_log,omitempty"`
 }
 
 // Attester produces evidence inside a TEE.

@@ -14,10 +14,14 @@ const (
 	SGX      Kind = "sgx"      // Intel SGX
 	Nitro    Kind = "nitro"    // AWS Nitro Enclaves
 	TPM      Kind = "tpm-vm"   // a VM with a (v)TPM and measured boot
+	// An Azure confidential VM: its paravisor keeps a vTPM whose key the
+	// hardware's report vouches for, and the vTPM's quote is what speaks.
+	AzureSNP Kind = "azure-snp-vtpm"
+	AzureTDX Kind = "azure-tdx-vtpm"
 )
 
 // Kinds returns every kind in the order in which tables show them.
-func Kinds() []Kind { return []Kind{SNP, TDX, SGX, Nitro, TPM, Software} }
+func Kinds() []Kind { return []Kind{SNP, TDX, SGX, Nitro, AzureSNP, AzureTDX, TPM, Software} }
 
 // ParseKind returns the kind that s spells, or an error that lists the known
 // ones.
