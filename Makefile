@@ -4,7 +4,7 @@ LDFLAGS := -s -w -buildid=
 BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags="$(LDFLAGS)"
 LINT    := tools/bin/golangci-lint
 
-.PHONY: build test check lint race fuzz-seeds fuzz faults e2e reproducible bench generate clean
+.PHONY: build test check lint race fuzz-seeds fuzz vectors faults e2e reproducible bench generate clean
 
 build: ## the release binary, static and reproducible
 	$(BUILD) -o dist/cloister ./cmd/cloister
@@ -36,6 +36,9 @@ fuzz: ## every fuzz target for FUZZTIME
 	    echo "$$pkg $$target"; \
 	    $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$pkg || exit 1; \
 	  done; done
+
+vectors: ## recorded evidence of every TEE: expected, got, agree (needs ../shared)
+	@$(GO) test -count=1 -run 'TestVectors$$' -v ./internal/cli | grep -v '^ *---\|^===\|^PASS'
 
 ROUNDS ?= 20
 faults: ## kill every process at every point, ROUNDS times

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/cloister-cc/cloister/compute"
 	csoftware "github.com/cloister-cc/cloister/compute/software"
 	"github.com/cloister-cc/cloister/tee"
+	"github.com/cloister-cc/cloister/tee/all"
 )
 
 // probeTimeout bounds all proofs together.
@@ -51,7 +53,7 @@ func capabilities(ctx context.Context) []compute.Capability {
 }
 
 func verifies(k tee.Kind) string {
-	if k == tee.SNP {
+	if slices.ContainsFunc(all.Verifiers(), func(v tee.Verifier) bool { return v.Kind() == k }) {
 		return "; it verifies its evidence: cloister attest verify"
 	}
 	return ""

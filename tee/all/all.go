@@ -8,12 +8,14 @@ package all
 
 import (
 	"github.com/cloister-cc/cloister/tee"
+	"github.com/cloister-cc/cloister/tee/sgx"
 	"github.com/cloister-cc/cloister/tee/snp"
 	"github.com/cloister-cc/cloister/tee/software"
+	"github.com/cloister-cc/cloister/tee/tdx"
 )
 
 // Verifiers returns a new verifier for each TEE, hardware first. Each is safe
 // for concurrent use and remembers certificates, so keep the list.
 func Verifiers() []tee.Verifier {
-	return []tee.Verifier{snp.New(), software.New()}
+	return []tee.Verifier{snp.New(), tdx.New(), sgx.New(), software.New()}
 }
