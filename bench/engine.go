@@ -2,21 +2,13 @@ package main
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/sha512"
-	"errors"
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/tetratelabs/wazero"
 
 	"github.com/cloister-cc/cloister/enclave/wasm"
-	"github.com/cloister-cc/cloister/tee"
-	"github.com/cloister-cc/cloister/tee/snp"
 )
 
 // wasm is one call with 64 bytes in and 64 bytes out.
@@ -66,56 +58,6 @@ func bareModule(ctx context.Context, module []byte) (func(in, out []byte), error
 		view, _ := memory.Read(ptr, 64)
 		copy(out, view)
 	}, nil
-}
-
-// snp is a verification with a VCEK that was seen before, beside the one P-384
-// verification in it.
-func (b *bench) snp() ([]figure, error) {
-	verify, err := b.snpVerification()
-	if err != nil {
-		return nil, err
-	}
-	key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
-	if err != nil {
-		return nil, err
-	}
-	message := make([]byte, 0x2A0)
-	digest := sha512.Sum384(message)
-	r, s, err := ecdsa.Sign(rand.Reader, key, digest[:])
-	if err != nil {
-		return nil, err
-	}
-	var failed error
-	ours, limit := pair(func() {
-		if err := verify(); err != nil {
-			failed = err
-		}
-	}, func() {
-		d := sha512.Sum384(message)
-		if !ecdsa.Verify(&key.PublicKey, d[:], r, s) {
-			failed = errors.New("P-384 does not verify")
-		}
-	})
-	f := figure{Name: "SEV-SNP verification, known VCEK", Value: ours / 1000, Unit: "µs", Against: "one P-384 verification", Limit: limit / 1000, Ratio: ours / limit, Bar: "<= 1.15 x"}
-	return []figure{f}, failed
-}
-
-// snpVerification verifies a recorded report of a real machine.
-func (b *bench) snpVerification() (func() error, error) {
-	dir := filepath.Join(b.root, "tee", "snp", "testdata")
-	report, err := os.ReadFile(filepath.Join(dir, "milan-v3-report.bin"))
-	if err != nil {
-		return nil, err
-	}
-	vcek, err := os.ReadFile(filepath.Join(dir, "milan-v3-vcek.der"))
-	if err != nil {
-		return nil, err
-	}
-	v := snp.New()
-	ev := tee.Evidence{Kind: tee.SNP, Data: report, Certificates: [][]byte{vcek}}
-	in := tee.Input{At: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
-	check := func() error { _, _, err := v.Verify(ev, in); return err }
-	return check, check() // the first one fills the cache
 }
 
 // pair measures two things in turns, so that a change of the machine's speed

@@ -3,6 +3,7 @@ package dcap
 import (
 	"bytes"
 	"crypto/ecdsa"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
@@ -124,7 +125,7 @@ func platformOf(leaf *x509.Certificate, pool []*x509.Certificate, a *anchors) (*
 // key signed the quoting enclave's report: the quote does not bring its own.
 func selectPlatform(q *Quote, given []*certificate, a *anchors) (*platform, []tee.Failure) {
 	var failures []tee.Failure
-	pool := slices.Concat(certificatesOf(given), a.known)
+	pool := certificatesOf(slices.Concat(given, a.known))
 	for _, c := range given {
 		if !c.isPlatform {
 			continue
@@ -169,6 +170,7 @@ func parseChainPEM(b []byte) ([]*x509.Certificate, *tee.Failure) {
 
 // certificate is one that came beside a quote.
 type certificate struct {
+	id         digest // of the DER
 	x509       *x509.Certificate
 	isPlatform bool  // has the SGX extension
 	direct     chain // when a root issued it itself
@@ -204,9 +206,13 @@ func (v *Verifier) certificate(der []byte, a *anchors) *certificate {
 	if err != nil {
 		return nil
 	}
-	c := &certificate{x509: x, isPlatform: sgxExtension(x) != nil, direct: a.directChain(x)}
+	c := newCertificate(x, a)
 	v.certificates.put(id, c)
 	return c
+}
+
+func newCertificate(x *x509.Certificate, a *anchors) *certificate {
+	return &certificate{id: sha256.Sum256(x.Raw), x509: x, isPlatform: sgxExtension(x) != nil, direct: a.directChain(x)}
 }
 
 func certificatesOf(given []*certificate) []*x509.Certificate {

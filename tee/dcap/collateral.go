@@ -102,17 +102,15 @@ func parseDocument(b []byte) *document {
 // that is valid at the time is preferred. Nil when none of those at hand signed.
 func (v *Verifier) signerOf(d *document, given []*certificate, a *anchors, at time.Time) chain {
 	var signer chain
-	for _, known := range a.known {
-		given = append(given, v.certificate(known.Raw, a))
-	}
-	for _, c := range given {
-		if c == nil || !v.signedBy(d, c) {
-			continue
+	for _, list := range [][]*certificate{given, a.known} {
+		for _, c := range list {
+			if !v.signedBy(d, c) {
+				continue
+			}
+			if signer = c.direct; len(signer.checkDates(at)) == 0 {
+				return signer
+			}
 		}
-		if len(c.direct.checkDates(at)) == 0 {
-			return c.direct
-		}
-		signer = c.direct
 	}
 	return signer
 }
@@ -121,7 +119,7 @@ func (v *Verifier) signedBy(d *document, c *certificate) bool {
 	if c.direct == nil || c.isPlatform || c.x509.IsCA {
 		return false
 	}
-	id := digestOf(d.id, c.x509.Raw)
+	id := digestOf(d.id, c.id[:])
 	if signed, ok := v.signatures.get(id); ok {
 		return signed
 	}

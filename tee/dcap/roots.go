@@ -58,7 +58,7 @@ func embeddedCertificates() ([]*x509.Certificate, error) {
 type anchors struct {
 	id    digest // of the roots
 	roots []*x509.Certificate
-	known []*x509.Certificate
+	known []*certificate
 }
 
 // anchorsOf returns the anchors for Input.Roots: Intel's for nil. Roots have to
@@ -86,7 +86,10 @@ func (v *Verifier) embedded() (*anchors, error) {
 			v.embeddedErr = fmt.Errorf("embedded roots: %w", err)
 			return
 		}
-		v.intel = &anchors{id: sha256.Sum256([]byte("embedded")), roots: certs[:1], known: certs[1:]}
+		v.intel = &anchors{id: sha256.Sum256([]byte("embedded")), roots: certs[:1]}
+		for _, c := range certs[1:] {
+			v.intel.known = append(v.intel.known, newCertificate(c, v.intel))
+		}
 	})
 	return v.intel, v.embeddedErr
 }

@@ -184,7 +184,7 @@ func (v *Verifier) signedDocuments(o *verdict, docs []*document, given []*certif
 	var out []*document
 	checked := map[string]bool{}
 	for _, d := range docs {
-		c := v.signerOf(d, slices.Clip(given), a, in.At)
+		c := v.signerOf(d, given, a, in.At)
 		if c == nil {
 			o.fail(tee.CodeTCBSignature, d.kind(), "signed by a TCB signer under a trusted root", "no such signature", "fetch it again, with its issuer chain")
 			continue

@@ -11,7 +11,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-tdx-guest/verify"
 	"pgregory.net/rapid"
@@ -81,22 +80,4 @@ func TestAgreesWithAnotherVerifier(t *testing.T) {
 			copy(quote, ev.Data)
 		}
 	})
-}
-
-// BenchmarkAgainstAnotherVerifier takes turns with go-tdx-guest on a recorded
-// quote with the collateral in memory, revocation and TCB checked by both.
-func BenchmarkAgainstAnotherVerifier(b *testing.B) {
-	ev, in := recorded(b)
-	other, v := oracle(b, true), tdx.New()
-	var ours, theirs time.Duration
-	for b.Loop() {
-		start := time.Now()
-		_, _, err := v.Verify(ev, in)
-		middle := time.Now()
-		if err2 := other(ev.Data); err != nil || err2 != nil {
-			b.Fatal(err, err2)
-		}
-		ours, theirs = ours+middle.Sub(start), theirs+time.Since(middle)
-	}
-	b.ReportMetric(float64(theirs)/float64(ours), "x-faster-than-go-tdx-guest")
 }
