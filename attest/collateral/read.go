@@ -20,10 +20,17 @@ var ErrUnknown = errors.New("no certificate, revocation list or JSON document in
 
 // Read adds what a file holds to e: certificates and revocation lists in PEM or
 // DER, a list in hex (as PCCS gives the root's), a set of Intel's collateral in
-// one JSON object (the form of quote verification libraries, see [IsIntelSet]),
-// or another JSON document, which is kept under name. It returns [ErrUnknown]
+// one JSON object (the form of quote verification libraries, see [IsIntelSet]), a
+// bundle, or another JSON document, which is kept under name. It returns [ErrUnknown]
 // for anything else; a set that is incomplete is another error.
 func Read(e *tee.Endorsements, name string, b []byte) error {
+	if IsBundle(b) {
+		bundle, err := ParseBundle(b)
+		if err != nil {
+			return err
+		}
+		return bundle.addTo(e)
+	}
 	if len(b) > MaxFile {
 		return fmt.Errorf("%d bytes, at most %d", len(b), MaxFile)
 	}

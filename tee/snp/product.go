@@ -72,3 +72,12 @@ func KDSURL(r *Report, p Product) string {
 	return fmt.Sprintf("https://kdsintf.amd.com/vcek/v1/%s/%x?%sblSPL=%02d&teeSPL=%02d&snpSPL=%02d&ucodeSPL=%02d",
 		p, chip, fmc, t.Bootloader, t.TEE, t.SNP, t.Microcode)
 }
+
+// Product is the processor that the report says it is of; empty in version 2,
+// which does not say, and for one that this build does not know.
+func (r *Report) Product() Product {
+	if r.Version < 3 {
+		return ""
+	}
+	return productOfCPUID(r.CPUID)
+}
