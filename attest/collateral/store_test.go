@@ -140,7 +140,7 @@ func TestServesAsAMD(t *testing.T) {
 	path := strings.TrimPrefix(snp.KDSURL(r, snp.Milan), collateral.AMDKDS)
 	base, query, _ := strings.Cut(path, "?")
 	var parts []string
-	for _, p := range strings.SplitSeq(query, "&") {
+	for p := range strings.SplitSeq(query, "&") {
 		name, level, _ := strings.Cut(p, "=")
 		parts = append([]string{name + "=" + strings.TrimLeft(level, "0")}, parts...)
 	}

@@ -24,7 +24,7 @@ func (a *app) attestCommand() *cobra.Command {
 		Use: "attest", Short: "Get and verify evidence", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	cmd.AddCommand(a.attestVerify(), a.attestEvidence(), a.attestPolicy())
+	cmd.AddCommand(a.attestVerify(), a.attestEvidence(), a.attestPolicy(), a.attestCollateral())
 	return cmd
 }
 
@@ -48,6 +48,8 @@ type verifyFlags struct {
 	evidence, roots, kind, at, policy, reportData string
 	endorsements                                  []string
 	noPolicy                                      bool
+	cached                                        bool
+	cache                                         string
 }
 
 func (a *app) attestVerify() *cobra.Command {
@@ -66,6 +68,8 @@ func (a *app) attestVerify() *cobra.Command {
 	fl := cmd.Flags()
 	fl.StringVar(&f.evidence, "evidence", "", "evidence: raw bytes of the TEE, or the JSON of cloister attest evidence; - is stdin")
 	fl.StringArrayVar(&f.endorsements, "endorsements", nil, "file or directory with certificates (PEM, DER), CRLs and collateral (JSON), repeatable")
+	fl.BoolVar(&f.cached, "cached", false, "add what the cache of collateral holds for this platform (see cloister attest collateral)")
+	fl.StringVar(&f.cache, "cache", "", "directory of that cache (default ~/.cache/cloister/collateral)")
 	fl.StringVar(&f.roots, "roots", "", "trust these certificates instead of the built-in vendor roots (PEM, DER)")
 	fl.StringVar(&f.kind, "type", "", "TEE of the evidence (default: told by its bytes): "+joinKinds(all.Verifiers()))
 	fl.StringVar(&f.at, "at", "", "verify at this time (RFC 3339; default now)")
@@ -165,12 +169,35 @@ func (a *app) verifyInput(f verifyFlags) (in tee.Input, ev tee.Evidence, want at
 			return in, ev, want, &coded{status: exitUsage, code: "endorsements", err: err}
 		}
 	}
+	if f.cached {
+		if err := addCached(&in.Endorsements, f.cache, ev); err != nil {
+			return in, ev, want, err
+		}
+	}
 	if f.roots != "" {
 		if in.Roots, err = readRoots(f.roots); err != nil {
 			return in, ev, want, &coded{status: exitUsage, code: "roots", err: err}
 		}
 	}
 	return in, ev, want, nil
+}
+
+// addCached adds what the cache of collateral holds for a platform.
+func addCached(en *tee.Endorsements, dir string, ev tee.Evidence) error {
+	store, err := openCollateral(dir)
+	if err != nil {
+		return err
+	}
+	more, err := store.For(ev)
+	if err != nil {
+		return err
+	}
+	en.Certificates, en.CRLs = append(en.Certificates, more.Certificates...), append(en.CRLs, more.CRLs...)
+	if en.Collateral == nil {
+		en.Collateral = map[string][]byte{}
+	}
+	maps.Copy(en.Collateral, more.Collateral)
+	return nil
 }
 
 // readEvidence reads raw evidence, or the JSON form that this program writes.

@@ -42,6 +42,8 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"module":   makeModule,
+			"vendor":   vendorService,
+			"changed":  changed,
 			"waitup":   waitUp,
 			"json":     checkJSON,
 			"status":   exitStatus,

@@ -16,6 +16,7 @@ import (
 
 	"github.com/cloister-cc/cloister/attest"
 	"github.com/cloister-cc/cloister/attest/channel"
+	"github.com/cloister-cc/cloister/attest/collateral"
 	"github.com/cloister-cc/cloister/client"
 	"github.com/cloister-cc/cloister/compute"
 	"github.com/cloister-cc/cloister/internal/server"
@@ -90,6 +91,10 @@ func classify(err error) *coded {
 		c.status, c.code, c.hint = exitUnavailable, "not_running", "start one in another terminal: cloister up"
 	case errors.Is(err, server.ErrInUse):
 		c.status, c.code, c.hint = exitUnavailable, "in_use", "use it, or choose another --data-dir"
+	case errors.Is(err, collateral.ErrUnavailable):
+		c.status, c.code, c.hint = exitUnavailable, "vendor_service", "try again later; what is in the cache stays good until its next update"
+	case errors.Is(err, collateral.ErrStore):
+		c.code, c.hint = "collateral_store", "move the file that it names away, and fetch or import again"
 	case errors.Is(err, channel.ErrChannel):
 		c.status, c.code, c.hint = exitUnavailable, "channel", "is that a node of this release? does the platform run?"
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
