@@ -5,18 +5,19 @@ import "github.com/cloister-cc/cloister/tee"
 // The reasons that appraisal gives, beside those of verification in package
 // tee. A rule of a policy may bring its own code.
 const (
-	CodePolicyEmpty  tee.Code = "policy_empty"         // there is no policy, and no policy accepts nothing
-	CodeTEE          tee.Code = "tee_not_accepted"     // the policy does not name this TEE
-	CodeSimulated    tee.Code = "simulated"            // simulated evidence, and the policy does not allow it
-	CodeDebug        tee.Code = "debug"                // a debug instance, and the policy does not allow it
-	CodeMeasurement  tee.Code = "measurement"          // other code than the policy names
-	CodeLaunchDigest tee.Code = "launch_digest"        // another launch document than the policy names
-	CodeSigner       tee.Code = "signer"               // signed by nobody or by a signer the policy does not name
-	CodeSVN          tee.Code = "svn"                  // right signer and product, but an older security version
-	CodeTCB          tee.Code = "tcb"                  // TCB status that the policy does not name
-	CodePlatform     tee.Code = "platform_not_allowed" // a platform outside the allow-list
-	CodeFinding      tee.Code = "finding"              // verification found something that the policy refuses
-	CodeRule         tee.Code = "rule"                 // a rule of the policy did not hold
+	CodePolicyInvalid tee.Code = "policy_invalid"       // the policy does not compile
+	CodePolicyEmpty   tee.Code = "policy_empty"         // there is no policy, and no policy accepts nothing
+	CodeTEE           tee.Code = "tee_not_accepted"     // the policy does not name this TEE
+	CodeSimulated     tee.Code = "simulated"            // simulated evidence, and the policy does not allow it
+	CodeDebug         tee.Code = "debug"                // a debug instance, and the policy does not allow it
+	CodeMeasurement   tee.Code = "measurement"          // other code than the policy names
+	CodeLaunchDigest  tee.Code = "launch_digest"        // another launch document than the policy names
+	CodeSigner        tee.Code = "signer"               // signed by nobody or by a signer the policy does not name
+	CodeSVN           tee.Code = "svn"                  // right signer and product, but an older security version
+	CodeTCB           tee.Code = "tcb"                  // TCB status that the policy does not name
+	CodePlatform      tee.Code = "platform_not_allowed" // a platform outside the allow-list
+	CodeFinding       tee.Code = "finding"              // verification found something that the policy refuses
+	CodeRule          tee.Code = "rule"                 // a rule of the policy did not hold
 )
 
 // FindingBindingUnchecked is the code of the finding that [WithoutFreshness]

@@ -158,6 +158,17 @@ func (v *Verifier) pick(ev tee.Evidence) (tee.Verifier, error) {
 		"pass the bytes exactly as the TEE gave them")
 }
 
+// KindOf returns which TEE evidence is of: the one that it names, or else the one
+// that its bytes look like; empty when this verifier knows none. It proves
+// nothing.
+func (v *Verifier) KindOf(ev tee.Evidence) tee.Kind {
+	t, err := v.pick(ev)
+	if err != nil {
+		return ev.Kind
+	}
+	return t.Kind()
+}
+
 // check compares the report data in constant time.
 func (b Binding) check(c tee.Claims, findings []tee.Finding) ([]tee.Finding, error) {
 	if b.mode == bindUnchecked {

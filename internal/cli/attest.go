@@ -3,7 +3,6 @@ package cli
 import (
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -15,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cloister-cc/cloister/attest"
+	"github.com/cloister-cc/cloister/attest/record"
 	"github.com/cloister-cc/cloister/tee"
 	"github.com/cloister-cc/cloister/tee/all"
 )
@@ -24,7 +24,7 @@ func (a *app) attestCommand() *cobra.Command {
 		Use: "attest", Short: "Get and verify evidence", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	cmd.AddCommand(a.attestVerify(), a.attestEvidence(), a.attestPolicy(), a.attestCollateral())
+	cmd.AddCommand(a.attestVerify(), a.attestEvidence(), a.attestPolicy(), a.attestCollateral(), a.attestReplay(), a.attestImpact())
 	return cmd
 }
 
@@ -41,6 +41,7 @@ type verdict struct {
 	Failures  []tee.Failure  `json:"failures"`
 	At        time.Time      `json:"at"`
 	Claims    map[string]any `json:"claims"`
+	Record    string         `json:"record,omitempty"` // its name, when it was recorded
 }
 
 // verifyFlags are the flags of `attest verify`.
@@ -49,7 +50,7 @@ type verifyFlags struct {
 	endorsements                                  []string
 	noPolicy                                      bool
 	cached                                        bool
-	cache                                         string
+	cache, record, eventLog                       string
 }
 
 func (a *app) attestVerify() *cobra.Command {
@@ -71,6 +72,8 @@ func (a *app) attestVerify() *cobra.Command {
 	fl.BoolVar(&f.cached, "cached", false, "add what the cache of collateral holds for this platform (see cloister attest collateral)")
 	fl.StringVar(&f.cache, "cache", "", "directory of that cache (default ~/.cache/cloister/collateral)")
 	fl.StringVar(&f.roots, "roots", "", "trust these certificates instead of the built-in vendor roots (PEM, DER)")
+	fl.StringVar(&f.eventLog, "event-log", "", "the firmware's event log, to replay to the measured registers (TCG2, CCEL)")
+	fl.StringVar(&f.record, "record", "", "keep the verdict and all that it depends on in this directory (see cloister attest replay)")
 	fl.StringVar(&f.kind, "type", "", "TEE of the evidence (default: told by its bytes): "+joinKinds(all.Verifiers()))
 	fl.StringVar(&f.at, "at", "", "verify at this time (RFC 3339; default now)")
 	fl.StringVar(&f.policy, "policy", "", "appraisal policy (YAML or JSON)")
@@ -88,41 +91,33 @@ func joinKinds(vs []tee.Verifier) string {
 }
 
 func (a *app) verify(f verifyFlags) error {
-	in, ev, want, err := a.verifyInput(f)
+	c, err := a.verifyInput(f)
 	if err != nil {
 		return err
 	}
-	policy := attest.HardwareDefault()
-	if f.policy != "" {
-		if policy, err = readPolicy(f.policy); err != nil {
-			return err
-		}
-	}
-	out := verdict{TEE: ev.Kind, Findings: []tee.Finding{}, Failures: []tee.Failure{}, At: in.At, Policy: policy.Name, Claims: map[string]any{}}
-	v, err := attest.NewVerifier(all.Verifiers()...).Verify(ev, in, want)
-	switch {
-	case err != nil:
-		out.Failures = attest.Failures(err)
-		if e, ok := errors.AsType[*tee.VerifyError](err); ok && out.TEE == "" {
-			out.TEE = e.Kind
-		}
-	default:
-		out.Verified = true
-		out.TEE, out.Debug, out.Simulated, out.TCBStatus = v.Claims.TEE, v.Claims.Debug, v.Claims.Simulated, v.Claims.TCB
-		out.Findings, out.Claims = append(out.Findings, v.Findings...), v.Claims.Tree()
-		if f.noPolicy {
-			out.Policy, out.Accepted = "none", true
-			break
-		}
-		appraiser, err := attest.Compile(policy)
-		if err != nil {
+	name := "none"
+	if c.Policy != nil {
+		name = c.Policy.Name
+		if _, err := attest.Compile(*c.Policy); err != nil {
 			return policyError(f.policy, err)
 		}
-		if err := appraiser.Appraise(v); err != nil {
-			out.Failures = attest.Failures(err)
-			break
+	}
+	r, failures, v := record.Judge(attest.NewVerifier(all.Verifiers()...), c)
+	out := verdict{
+		Verified: r.Verified, TEE: r.TEE, TCBStatus: r.TCB, Findings: r.Findings, Accepted: r.Accepted, Policy: name,
+		Failures: append([]tee.Failure{}, failures...), At: r.At, Claims: r.Claims,
+	}
+	if v != nil {
+		out.Debug, out.Simulated = v.Claims.Debug, v.Claims.Simulated
+	}
+	if f.record != "" {
+		archive, err := record.OpenArchive(f.record)
+		if err != nil {
+			return err
 		}
-		out.Accepted = true
+		if out.Record, err = archive.Add(c, r); err != nil {
+			return err
+		}
 	}
 	if err := a.show(out, out.table); err != nil {
 		return err
@@ -133,53 +128,72 @@ func (a *app) verify(f verifyFlags) error {
 	return nil
 }
 
-func (a *app) verifyInput(f verifyFlags) (in tee.Input, ev tee.Evidence, want attest.Binding, err error) {
+// verifyInput reads everything that a verdict depends on.
+func (a *app) verifyInput(f verifyFlags) (c record.Case, err error) {
 	if f.evidence == "" {
-		return in, ev, want, usageError("--evidence is missing", "name the evidence: --evidence FILE")
+		return c, usageError("--evidence is missing", "name the evidence: --evidence FILE")
 	}
 	if f.policy != "" && f.noPolicy {
-		return in, ev, want, usageError("--policy and --no-policy exclude each other", "")
+		return c, usageError("--policy and --no-policy exclude each other", "")
 	}
-	in.At = time.Now().UTC()
+	c.Input.At = time.Now().UTC()
 	if f.at != "" {
-		if in.At, err = time.Parse(time.RFC3339, f.at); err != nil {
-			return in, ev, want, usageError(fmt.Sprintf("--at %q: want RFC 3339, for example 2026-01-31T12:00:00Z", f.at), "")
+		if c.Input.At, err = time.Parse(time.RFC3339, f.at); err != nil {
+			return c, usageError(fmt.Sprintf("--at %q: want RFC 3339, for example 2026-01-31T12:00:00Z", f.at), "")
 		}
 	}
-	want = attest.WithoutFreshness()
 	if f.reportData != "" {
-		b, err := hex.DecodeString(f.reportData)
-		if err != nil || len(b) != 64 {
-			return in, ev, want, usageError("--report-data: want 128 hex digits", "")
+		if c.ReportData, err = hex.DecodeString(f.reportData); err != nil || len(c.ReportData) != 64 {
+			return c, usageError("--report-data: want 128 hex digits", "")
 		}
-		want = attest.BindTo([64]byte(b))
 	}
-	if ev, err = a.readEvidence(f.evidence); err != nil {
-		return in, ev, want, err
+	if c.Evidence, err = a.readEvidence(f.evidence); err != nil {
+		return c, err
 	}
 	if f.kind != "" {
-		kind, err := tee.ParseKind(f.kind)
-		if err != nil {
-			return in, ev, want, usageError("--type: "+err.Error(), "")
+		if c.Evidence.Kind, err = tee.ParseKind(f.kind); err != nil {
+			return c, usageError("--type: "+err.Error(), "")
 		}
-		ev.Kind = kind
 	}
+	if f.eventLog != "" {
+		if c.Evidence.EventLog, err = readLimited(f.eventLog, tee.MaxEventLog+1); err != nil {
+			return c, &coded{status: exitUsage, code: "event_log_file", err: err}
+		}
+	}
+	if err := f.endorse(&c.Input, c.Evidence); err != nil {
+		return c, err
+	}
+	if f.noPolicy {
+		return c, nil
+	}
+	policy := attest.HardwareDefault()
+	if f.policy != "" {
+		if policy, err = readPolicy(f.policy); err != nil {
+			return c, err
+		}
+	}
+	c.Policy = &policy
+	return c, nil
+}
+
+// endorse reads the endorsements and roots.
+func (f verifyFlags) endorse(in *tee.Input, ev tee.Evidence) (err error) {
 	for _, path := range f.endorsements {
 		if err := addEndorsements(&in.Endorsements, path); err != nil {
-			return in, ev, want, &coded{status: exitUsage, code: "endorsements", err: err}
+			return &coded{status: exitUsage, code: "endorsements", err: err}
 		}
 	}
 	if f.cached {
 		if err := addCached(&in.Endorsements, f.cache, ev); err != nil {
-			return in, ev, want, err
+			return err
 		}
 	}
 	if f.roots != "" {
 		if in.Roots, err = readRoots(f.roots); err != nil {
-			return in, ev, want, &coded{status: exitUsage, code: "roots", err: err}
+			return &coded{status: exitUsage, code: "roots", err: err}
 		}
 	}
-	return in, ev, want, nil
+	return nil
 }
 
 // addCached adds what the cache of collateral holds for a platform.

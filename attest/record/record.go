@@ -1,0 +1,126 @@
+package record
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/cloister-cc/cloister/attest"
+	"github.com/cloister-cc/cloister/tee"
+)
+
+// Case is everything that a verdict depends on.
+type Case struct {
+	Evidence tee.Evidence
+	Input    tee.Input
+	// Policy is nil when none was asked: what verifies is then accepted, which
+	// proves that it is genuine and nothing else.
+	Policy *attest.Policy
+	// ReportData is what the evidence had to carry, 64 bytes; nil: it was not
+	// compared, and the verdict has the finding binding_unchecked.
+	ReportData []byte
+}
+
+// Record is a verdict and the digests of what it came from. Its JSON is
+// canonical: the same case gives the same bytes. Hints are not in it, for they
+// are for people and get better.
+type Record struct {
+	Version int `json:"version"` // 1
+	// Evidence, Endorsements and Policy are SHA-256 digests in hex, see
+	// attest.DigestEvidence, attest.DigestEndorsements and attest.Policy.Digest;
+	// Policy is empty when none was asked.
+	Evidence     string         `json:"evidence"`
+	Endorsements string         `json:"endorsements"`
+	Policy       string         `json:"policy"`
+	ReportData   string         `json:"report_data"` // hex; empty when it was not compared
+	At           time.Time      `json:"at"`
+	TEE          tee.Kind       `json:"tee"`
+	Verified     bool           `json:"verified"`
+	Accepted     bool           `json:"accepted"`
+	TCB          tee.TCBStatus  `json:"tcb_status"`
+	Findings     []tee.Finding  `json:"findings"`
+	Failures     []Failure      `json:"failures"`
+	Claims       map[string]any `json:"claims"`
+	// TokenID is the jti of the attestation result that was issued for it, if any.
+	TokenID string `json:"token_id"`
+}
+
+// Failure is a tee.Failure without its hint.
+type Failure struct {
+	Code  tee.Code `json:"code"`
+	Claim string   `json:"claim"`
+	Want  string   `json:"want"`
+	Got   string   `json:"got"`
+}
+
+const version = 1
+
+// Judge verifies and appraises a case, and writes down what came out. The second
+// result has the hints; the third is what was proven, nil if nothing was.
+func Judge(v *attest.Verifier, c Case) (Record, []tee.Failure, *attest.Verified) {
+	c.Evidence.Kind = v.KindOf(c.Evidence)
+	r := Record{
+		Version: version, At: c.Input.At.UTC(), TEE: c.Evidence.Kind, Findings: []tee.Finding{}, Failures: []Failure{}, Claims: map[string]any{},
+		ReportData: hex.EncodeToString(c.ReportData),
+	}
+	evidence, endorsements := attest.DigestEvidence(c.Evidence), attest.DigestEndorsements(c.Input)
+	r.Evidence, r.Endorsements = hex.EncodeToString(evidence[:]), hex.EncodeToString(endorsements[:])
+	if c.Policy != nil {
+		digest := c.Policy.Digest()
+		r.Policy = hex.EncodeToString(digest[:])
+	}
+	verified, err := v.Verify(c.Evidence, c.Input, c.binding())
+	if err == nil {
+		r.Verified, r.TEE, r.TCB, r.Claims = true, verified.Claims.TEE, verified.Claims.TCB, verified.Claims.Tree()
+		r.Findings = append(r.Findings, verified.Findings...)
+		err = c.appraise(verified)
+	}
+	r.Accepted = err == nil
+	failures := attest.Failures(err)
+	if err != nil && len(failures) == 0 {
+		failures = []tee.Failure{{Code: attest.CodePolicyInvalid, Claim: "policy", Got: fmt.Sprintf("%.300s", err.Error())}}
+	}
+	for _, f := range failures {
+		r.Failures = append(r.Failures, Failure{Code: f.Code, Claim: f.Claim, Want: f.Want, Got: f.Got})
+	}
+	return r, failures, verified
+}
+
+func (c Case) binding() attest.Binding {
+	if c.ReportData == nil {
+		return attest.WithoutFreshness()
+	}
+	var want [64]byte
+	if copy(want[:], c.ReportData) != len(c.ReportData) || len(c.ReportData) != len(want) {
+		return attest.Binding{} // refused
+	}
+	return attest.BindTo(want)
+}
+
+func (c Case) appraise(v *attest.Verified) error {
+	if c.Policy == nil {
+		return nil
+	}
+	a, err := attest.Compile(*c.Policy)
+	if err != nil {
+		return err
+	}
+	return a.Appraise(v)
+}
+
+// Bytes is the canonical form.
+func (r Record) Bytes() ([]byte, error) {
+	b, err := json.Marshal(r)
+	if err != nil {
+		return nil, fmt.Errorf("encode record: %w", err)
+	}
+	return append(b, '\n'), nil
+}
+
+// digestOf names a record by the SHA-256 of its canonical form.
+func digestOf(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
