@@ -1,0 +1,37 @@
+package all
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/cloister-cc/cloister/tee"
+	"github.com/cloister-cc/cloister/tee/sgx"
+	"github.com/cloister-cc/cloister/tee/snp"
+	"github.com/cloister-cc/cloister/tee/tdx"
+)
+
+// Attesters returns an attester for each TEE that this program could run inside,
+// the ones that measure code most closely first. None of them is known to work
+// before it was asked.
+func Attesters() []tee.Attester {
+	return []tee.Attester{&sgx.Attester{}, tdx.Attester{}, snp.Attester{}}
+}
+
+// Evidence asks each of the attesters in turn and returns the first evidence that
+// one gives: a TEE is there when it proves it, not when a device file is. If
+// none does, the error is a *tee.Error with CodeUnavailable that says what each
+// of them said.
+func Evidence(ctx context.Context, attesters []tee.Attester, reportData [64]byte) (tee.Evidence, error) {
+	var tried []string
+	for _, a := range attesters {
+		ev, err := a.Evidence(ctx, reportData)
+		if err == nil {
+			return ev, nil
+		}
+		tried = append(tried, fmt.Sprintf("%s: %v", a.Kind(), err))
+	}
+	return tee.Evidence{}, &tee.Error{Code: tee.CodeUnavailable, Op: "get evidence of this machine", Err: errors.New(strings.Join(tried, "; ")),
+		Hint: "this program does not run inside a TEE that it knows; evidence of an instance of this host: cloister attest evidence NAME"}
+}
