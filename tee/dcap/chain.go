@@ -99,6 +99,12 @@ func (v *Verifier) platform(q *Quote, ev tee.Evidence, in tee.Input, a *anchors)
 	if failure != nil {
 		return nil, []tee.Failure{*failure}
 	}
+	for _, c := range own {
+		if !slices.ContainsFunc(p.chain, c.Equal) {
+			return nil, []tee.Failure{{Code: tee.CodeChain, Claim: "certificates of the quote", Want: "the chain of its PCK certificate and nothing else", Got: "one of " + commonName(c),
+				Hint: "the quote was altered, or its root is another than the trusted one"}}
+		}
+	}
 	v.platforms.put(id, p)
 	return p, nil
 }
@@ -147,8 +153,9 @@ func selectPlatform(q *Quote, given []*certificate, a *anchors) (*platform, []te
 // parseChainPEM reads the certificates in a quote, NUL terminated or not.
 func parseChainPEM(b []byte) ([]*x509.Certificate, *tee.Failure) {
 	var certs []*x509.Certificate
-	b = bytes.TrimRight(b, "\x00")
-	for rest := b; ; {
+	rest := bytes.TrimRight(b, "\x00")
+	blocks := bytes.Count(rest, []byte("-----BEGIN"))
+	for {
 		var block *pem.Block
 		if block, rest = pem.Decode(rest); block == nil {
 			break
@@ -162,8 +169,9 @@ func parseChainPEM(b []byte) ([]*x509.Certificate, *tee.Failure) {
 		}
 		certs = append(certs, c)
 	}
-	if len(certs) == 0 {
-		return nil, parseFailure("certificates of the quote", "a PEM chain", "none")
+	// The decoder steps over what it cannot read; nothing here may be such.
+	if len(certs) == 0 || len(certs) != blocks || len(bytes.TrimSpace(rest)) > 0 {
+		return nil, parseFailure("certificates of the quote", "a PEM chain and nothing else", fmt.Sprintf("%d certificates, and other bytes", len(certs)))
 	}
 	return certs, nil
 }

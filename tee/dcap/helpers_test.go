@@ -1,9 +1,13 @@
 package dcap_test
 
 import (
+	"encoding/hex"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/cloister-cc/cloister/tee"
 	"github.com/cloister-cc/cloister/tee/dcap"
@@ -63,3 +67,28 @@ func findingCodes(findings []tee.Finding) []tee.Code {
 
 // td asks for evidence and collateral about a TD.
 var td = dcaptest.QuoteOptions{Type: dcap.TD10Body}
+
+// recordedAt is when the recorded collateral holds.
+var recordedAt = time.Date(2025, 6, 20, 12, 0, 0, 0, time.UTC)
+
+// recordedEndorsements takes a set of collateral apart, as package collateral,
+// which is above this one, does.
+func recordedEndorsements(t testing.TB, set []byte) tee.Endorsements {
+	t.Helper()
+	var s map[string]string
+	if err := json.Unmarshal(set, &s); err != nil {
+		t.Fatal(err)
+	}
+	e := tee.Endorsements{Collateral: map[string][]byte{
+		"tcb":      fmt.Appendf(nil, `{"tcbInfo":%s,"signature":"%s"}`, s["tcb_info"], s["tcb_info_signature"]),
+		"identity": fmt.Appendf(nil, `{"enclaveIdentity":%s,"signature":"%s"}`, s["qe_identity"], s["qe_identity_signature"]),
+	}}
+	for _, name := range []string{"root_ca_crl", "pck_crl"} {
+		der, err := hex.DecodeString(s[name])
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.CRLs = append(e.CRLs, der)
+	}
+	return e
+}

@@ -16,9 +16,8 @@ var forms = []dcaptest.QuoteOptions{
 }
 
 // TestMutations changes every byte of a quote of each form in several ways, more
-// than 10,000 for each. None may be accepted but those in the certificates that
-// nothing depends on: the PEM around them, and the copy of the root, which is not
-// what is trusted.
+// than 10,000 for each. None may be accepted but of the white space between
+// certificates.
 func TestMutations(t *testing.T) {
 	intel := dcaptest.New(t)
 	p := intel.Platform(t, dcaptest.PlatformOptions{})
@@ -47,7 +46,7 @@ func TestMutations(t *testing.T) {
 					tried++
 					_, err := v.Verify(ev.Kind, tee.Evidence{Kind: ev.Kind, Data: data}, in)
 					if err == nil {
-						if accepted++; i < certs {
+						if accepted++; i < certs || ev.Data[i] > ' ' {
 							t.Fatalf("byte %d with %#x is accepted", i, x)
 						}
 					} else if _, ok := errors.AsType[*tee.VerifyError](err); !ok {
@@ -58,7 +57,7 @@ func TestMutations(t *testing.T) {
 			if tried < 10_000 && !testing.Short() {
 				t.Errorf("only %d mutations were tried", tried)
 			}
-			t.Logf("%d mutations, %d accepted (all in the chain)", tried, accepted)
+			t.Logf("%d mutations, %d accepted, all in the white space of the chain", tried, accepted)
 		})
 	}
 }
