@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -103,8 +104,10 @@ func (c recordedCase) read(t *testing.T) (quote, collateral []byte, in tee.Input
 }
 
 // TestAgreesWithTheOracle on recorded quotes, and on ones that differ from them in
-// one byte anywhere. In the text of the certificate chain the other verifier may
-// accept more: it does not look at all of it.
+// one byte anywhere. The other verifier may accept more where nothing is signed,
+// for it does not look at all of it: in the text of the certificate chain, and
+// where ours refuses the form. Ours lets white space between lines of base64 be
+// any white space.
 func TestAgreesWithTheOracle(t *testing.T) {
 	for _, c := range []recordedCase{{"sgx", "v3"}, {"tdx", "v4"}} {
 		t.Run(c.dir, func(t *testing.T) {
@@ -127,15 +130,20 @@ func TestAgreesWithTheOracle(t *testing.T) {
 					ours, err := v.Verify(tee.Kind(c.dir), tee.Evidence{Kind: tee.Kind(c.dir), Data: changed}, in)
 					theirs := other.ask(t, changed, in.At.Unix())
 					switch {
-					case (err == nil) != (theirs.Error == "") && at < certs:
+					case err != nil && theirs.Error == "" && at < certs && !onlyForm(err):
 						t.Errorf("byte %d: ours %v, theirs %+v", at, err, theirs)
 					case err == nil && theirs.Error == "" && ours.Status != theirs.Status:
 						t.Errorf("byte %d: ours %s, theirs %+v", at, ours.Status, theirs)
-					case err == nil && theirs.Error != "":
-						t.Errorf("byte %d of the chain: ours accepts, theirs %+v", at, theirs)
+					case err == nil && theirs.Error != "" && quote[at] > ' ':
+						t.Errorf("byte %d: ours accepts, theirs %+v", at, theirs)
 					}
 				}
 			})
 		})
 	}
+}
+
+func onlyForm(err error) bool {
+	e, ok := errors.AsType[*tee.VerifyError](err)
+	return ok && len(e.Failures) == 1 && e.Failures[0].Code == tee.CodeParse
 }
