@@ -10,6 +10,7 @@ import (
 	"fmt"
 
 	"github.com/cloister-cc/cloister/tee"
+	"github.com/cloister-cc/cloister/tee/tpm"
 )
 
 // MaxFile is the largest file of endorsements, in bytes.
@@ -19,7 +20,7 @@ const MaxFile = 4 << 20
 var ErrUnknown = errors.New("no certificate, revocation list or JSON document in it")
 
 // Read adds what a file holds to e: certificates and revocation lists in PEM or
-// DER, a list in hex (as PCCS gives the root's), a set of Intel's collateral in
+// DER, public keys of enrolled TPMs in PEM (tpm.TrustedAK), a list in hex (as PCCS gives the root's), a set of Intel's collateral in
 // one JSON object (the form of quote verification libraries, see [IsIntelSet]), a
 // bundle, or another JSON document, which is kept under name. It returns [ErrUnknown]
 // for anything else; a set that is incomplete is another error.
@@ -77,6 +78,10 @@ func readPEM(e *tee.Endorsements, b []byte) bool {
 			e.Certificates = append(e.Certificates, block.Bytes)
 		case "X509 CRL":
 			e.CRLs = append(e.CRLs, block.Bytes)
+		case "PUBLIC KEY":
+			// The attestation key of a TPM that was enrolled; a relying party may
+			// have several.
+			keep(e, tpm.TrustedAK, append(e.Collateral[tpm.TrustedAK], pem.EncodeToMemory(block)...))
 		}
 	}
 }

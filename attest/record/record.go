@@ -71,7 +71,7 @@ func Judge(v *attest.Verifier, c Case) (Record, []tee.Failure, *attest.Verified)
 		digest := c.Policy.Digest()
 		r.Policy = hex.EncodeToString(digest[:])
 	}
-	verified, err := v.Verify(c.Evidence, c.Input, c.binding())
+	verified, err := v.Verify(c.Evidence, c.Input, c.Binding())
 	if err == nil {
 		r.Verified, r.TEE, r.TCB, r.Claims = true, verified.Claims.TEE, verified.Claims.TCB, verified.Claims.Tree()
 		r.Findings = append(r.Findings, verified.Findings...)
@@ -88,7 +88,8 @@ func Judge(v *attest.Verifier, c Case) (Record, []tee.Failure, *attest.Verified)
 	return r, failures, verified
 }
 
-func (c Case) binding() attest.Binding {
+// Binding is what the report data has to be.
+func (c Case) Binding() attest.Binding {
 	if c.ReportData == nil {
 		return attest.WithoutFreshness()
 	}

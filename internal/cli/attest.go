@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/cloister-cc/cloister/attest"
 	"github.com/cloister-cc/cloister/attest/record"
@@ -66,20 +67,25 @@ func (a *app) attestVerify() *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error { return a.verify(f) },
 	}
+	f.register(cmd.Flags())
 	fl := cmd.Flags()
+	fl.StringVar(&f.record, "record", "", "keep the verdict and all that it depends on in this directory (see cloister attest replay)")
+	fl.StringVar(&f.policy, "policy", "", "appraisal policy (YAML or JSON)")
+	fl.BoolVar(&f.noPolicy, "no-policy", false, "verify only; whatever verifies is accepted, debug and simulated too")
+	return cmd
+}
+
+// register adds the flags that say what is verified, and with what.
+func (f *verifyFlags) register(fl *pflag.FlagSet) {
 	fl.StringVar(&f.evidence, "evidence", "", "evidence: raw bytes of the TEE, or the JSON of cloister attest evidence; - is stdin")
 	fl.StringArrayVar(&f.endorsements, "endorsements", nil, "file or directory with certificates (PEM, DER), CRLs and collateral (JSON), repeatable")
 	fl.BoolVar(&f.cached, "cached", false, "add what the cache of collateral holds for this platform (see cloister attest collateral)")
 	fl.StringVar(&f.cache, "cache", "", "directory of that cache (default ~/.cache/cloister/collateral)")
 	fl.StringVar(&f.roots, "roots", "", "trust these certificates instead of the built-in vendor roots (PEM, DER)")
 	fl.StringVar(&f.eventLog, "event-log", "", "the firmware's event log, to replay to the measured registers (TCG2, CCEL)")
-	fl.StringVar(&f.record, "record", "", "keep the verdict and all that it depends on in this directory (see cloister attest replay)")
 	fl.StringVar(&f.kind, "type", "", "TEE of the evidence (default: told by its bytes): "+joinKinds(all.Verifiers()))
 	fl.StringVar(&f.at, "at", "", "verify at this time (RFC 3339; default now)")
-	fl.StringVar(&f.policy, "policy", "", "appraisal policy (YAML or JSON)")
-	fl.BoolVar(&f.noPolicy, "no-policy", false, "verify only; whatever verifies is accepted, debug and simulated too")
 	fl.StringVar(&f.reportData, "report-data", "", "the report data that the evidence must carry (128 hex digits)")
-	return cmd
 }
 
 func joinKinds(vs []tee.Verifier) string {
@@ -282,25 +288,4 @@ func printTree(w io.Writer, prefix string, tree map[string]any) {
 			fmt.Fprintf(w, "  %s%s:\t%v\n", prefix, k, v)
 		}
 	}
-}
-
-func (a *app) attestPolicy() *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "policy", Short: "Check appraisal policies", Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
-	}
-	cmd.AddCommand(&cobra.Command{
-		Use: "check FILE", Short: "Check a policy and print its digest", Args: cobra.ExactArgs(1),
-		Example: "  cloister attest policy check policy.yaml",
-		RunE: func(_ *cobra.Command, args []string) error {
-			p, err := readReleasePolicy(args[0])
-			if err != nil {
-				return err
-			}
-			d := p.Appraisal.Digest()
-			out := map[string]any{"valid": true, "name": p.Appraisal.Name, "digest": hex.EncodeToString(d[:])}
-			return a.show(out, func(w io.Writer) { fmt.Fprintf(w, "%s: valid\nDigest:\t%x\n", p.Appraisal.Name, d) })
-		},
-	})
-	return cmd
 }

@@ -54,3 +54,13 @@ func TestEvidence(t *testing.T) {
 		}
 	}
 }
+
+// TestThisMachine: each attester answers, with evidence or with why not.
+func TestThisMachine(t *testing.T) {
+	for _, a := range all.Attesters() {
+		ev, err := a.Evidence(t.Context(), [64]byte{})
+		if e, ok := errors.AsType[*tee.Error](err); err != nil && (!ok || e.Code != tee.CodeUnavailable) || err == nil && ev.Kind != a.Kind() {
+			t.Errorf("%s: %s, %v", a.Kind(), ev.Kind, err)
+		}
+	}
+}

@@ -4,19 +4,56 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/cloister-cc/cloister/tee"
+	"github.com/cloister-cc/cloister/tee/nitro"
 	"github.com/cloister-cc/cloister/tee/sgx"
 	"github.com/cloister-cc/cloister/tee/snp"
 	"github.com/cloister-cc/cloister/tee/tdx"
+	"github.com/cloister-cc/cloister/tee/tpm"
 )
 
 // Attesters returns an attester for each TEE that this program could run inside,
 // the ones that measure code most closely first. None of them is known to work
 // before it was asked.
 func Attesters() []tee.Attester {
-	return []tee.Attester{&sgx.Attester{}, tdx.Attester{}, snp.Attester{}}
+	return []tee.Attester{
+		&sgx.Attester{}, tdx.Attester{}, snp.Attester{},
+		opened{tee.Nitro, func() (device, error) { return nitro.Open() }},
+		// Last: a TPM is in many machines, and says nothing of memory.
+		opened{tee.TPM, func() (device, error) { return tpm.Open(tpm.Options{}) }},
+	}
+}
+
+// device is an attester on a device that has to be closed.
+type device interface {
+	tee.Attester
+	io.Closer
+}
+
+// opened opens its device for each evidence, so that a list of attesters holds
+// none that nobody asks.
+type opened struct {
+	kind tee.Kind
+	open func() (device, error)
+}
+
+// Kind implements [tee.Attester].
+func (o opened) Kind() tee.Kind { return o.kind }
+
+// Evidence implements [tee.Attester].
+func (o opened) Evidence(ctx context.Context, reportData [64]byte) (tee.Evidence, error) {
+	d, err := o.open()
+	if err != nil {
+		return tee.Evidence{}, err
+	}
+	ev, err := d.Evidence(ctx, reportData)
+	if closed := d.Close(); err == nil && closed != nil {
+		return tee.Evidence{}, closed
+	}
+	return ev, err
 }
 
 // Evidence asks each of the attesters in turn and returns the first evidence that

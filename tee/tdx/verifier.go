@@ -4,9 +4,11 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"maps"
 
 	"github.com/cloister-cc/cloister/tee"
 	"github.com/cloister-cc/cloister/tee/dcap"
+	"github.com/cloister-cc/cloister/tee/eventlog"
 )
 
 // Verifier verifies ECDSA quotes of TDs, of version 4 and 5, as [dcap.Verifier]
@@ -25,7 +27,8 @@ import (
 // Vendor has mr_td, mr_seam, mr_signer_seam, seam_attributes, td_attributes
 // (one bool per bit, and bits), xfam, mr_config_id, mr_owner, mr_owner_config,
 // rtmr0 to rtmr3, tee_tcb_svn, of TDX 1.5 tee_tcb_svn_2 and mr_service_td, and
-// what dcap.Result.PlatformClaims lists.
+// what dcap.Result.PlatformClaims lists; with Evidence.EventLog, which has to
+// replay to the registers, also what eventlog.Facts.Claims lists for a TD.
 //
 // It is pure and safe for concurrent use; the zero value works.
 type Verifier struct{ dcap dcap.Verifier }
@@ -44,7 +47,8 @@ func (v *Verifier) Detect(data []byte) bool {
 
 // Verify returns what the evidence proves; see [Verifier]. Whether the report
 // data is the expected one is for the caller to check. The error is a
-// *tee.VerifyError with the codes of [dcap.Verifier.Verify].
+// *tee.VerifyError with the codes of [dcap.Verifier.Verify], and CodeEventLog
+// for an event log that does not replay.
 func (v *Verifier) Verify(ev tee.Evidence, in tee.Input) (tee.Claims, []tee.Finding, error) {
 	r, err := v.dcap.Verify(tee.TDX, ev, in)
 	if err != nil {
@@ -54,7 +58,33 @@ func (v *Verifier) Verify(ev tee.Evidence, in tee.Input) (tee.Claims, []tee.Find
 	if err != nil {
 		return tee.Claims{}, nil, tee.Refuse(tee.TDX, tee.CodeParse, "body", "a TD report", fmt.Sprintf("%.200q", err.Error()), "")
 	}
-	return claimsFrom(r, report), r.Findings, nil
+	claims := claimsFrom(r, report)
+	if failures := addLog(claims.Vendor, ev.EventLog, report); len(failures) > 0 {
+		return tee.Claims{}, nil, &tee.VerifyError{Kind: tee.TDX, Failures: failures}
+	}
+	return claims, r.Findings, nil
+}
+
+// addLog replays an event log to the runtime registers, and adds the facts that
+// follow from it. No log proves nothing; one that is of another boot is a lie.
+func addLog(vendor map[string]any, log []byte, b Report) []tee.Failure {
+	if len(log) == 0 {
+		return nil
+	}
+	l, err := eventlog.ParseCCEL(log)
+	if err != nil {
+		return []tee.Failure{eventlog.FailureOf(err)}
+	}
+	proven := make(map[uint32][]byte, len(b.RTMR))
+	for i, v := range b.RTMR {
+		proven[eventlog.RTMR(i)] = v
+	}
+	facts, failures := l.Verify(eventlog.SHA384, proven)
+	if len(failures) > 0 {
+		return failures
+	}
+	maps.Copy(vendor, facts.Claims())
+	return nil
 }
 
 func claimsFrom(r *dcap.Result, b Report) tee.Claims {
