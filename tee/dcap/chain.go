@@ -150,12 +150,14 @@ func selectPlatform(q *Quote, given []*certificate, a *anchors) (*platform, []te
 		Hint: "this quote does not bring its certificate: give the PCK certificate and its issuers as endorsements"}}
 }
 
-// parseChainPEM reads the certificates in a quote, NUL terminated or not.
+// parseChainPEM reads the certificates in a quote, NUL terminated or not. The
+// text has to be what encoding them gives, white space apart: the decoder steps
+// over what it cannot read, and nothing here may be such.
 func parseChainPEM(b []byte) ([]*x509.Certificate, *tee.Failure) {
 	var certs []*x509.Certificate
-	rest := bytes.TrimRight(b, "\x00")
-	blocks := bytes.Count(rest, []byte("-----BEGIN"))
-	for {
+	var canonical []byte
+	text := bytes.TrimRight(b, "\x00")
+	for rest := text; ; {
 		var block *pem.Block
 		if block, rest = pem.Decode(rest); block == nil {
 			break
@@ -168,13 +170,16 @@ func parseChainPEM(b []byte) ([]*x509.Certificate, *tee.Failure) {
 			return nil, &tee.Failure{Code: tee.CodeChain, Claim: "certificates of the quote", Want: "certificates", Got: fmt.Sprintf("block %d is none, or malformed", len(certs)+1)}
 		}
 		certs = append(certs, c)
+		canonical = append(canonical, pem.EncodeToMemory(block)...)
 	}
-	// The decoder steps over what it cannot read; nothing here may be such.
-	if len(certs) == 0 || len(certs) != blocks || len(bytes.TrimSpace(rest)) > 0 {
+	if len(certs) == 0 || !bytes.Equal(dense(canonical), dense(text)) {
 		return nil, parseFailure("certificates of the quote", "a PEM chain and nothing else", fmt.Sprintf("%d certificates, and other bytes", len(certs)))
 	}
 	return certs, nil
 }
+
+// dense is text without white space.
+func dense(b []byte) []byte { return bytes.Join(bytes.Fields(b), nil) }
 
 // certificate is one that came beside a quote.
 type certificate struct {
