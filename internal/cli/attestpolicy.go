@@ -10,7 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -66,8 +66,12 @@ type anyPolicy struct {
 	explain func(v *attest.Verified, authority string) (accepted bool, why term.Node, issued map[string]any)
 }
 
-// azureText tells a policy of Azure Attestation from YAML.
-var azureText = regexp.MustCompile(`^\s*version\s*=\s*[0-9]`)
+// isAzurePolicy tells a policy of Azure Attestation, which begins with
+// "version= 1.0;", from YAML.
+func isAzurePolicy(text string) bool {
+	rest, ok := strings.CutPrefix(strings.TrimSpace(text), "version")
+	return ok && strings.HasPrefix(strings.TrimSpace(rest), "=")
+}
 
 // readAnyPolicy reads a policy and tells its language by its content.
 func readAnyPolicy(path string) (anyPolicy, error) {
@@ -75,7 +79,7 @@ func readAnyPolicy(path string) (anyPolicy, error) {
 	if err != nil {
 		return anyPolicy{}, &coded{status: exitUsage, code: "policy", err: fmt.Errorf("read policy: %w", err)}
 	}
-	if azureText.Match(raw) {
+	if isAzurePolicy(string(raw)) {
 		return azurePolicy(path, string(raw))
 	}
 	var probe map[string]json.RawMessage

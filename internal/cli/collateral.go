@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"crypto/ecdsa"
 	"errors"
 	"fmt"
 	"io"
@@ -194,13 +193,9 @@ func (a *app) collateralExport(cf *collateralFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			id, err := loadIdentity(identity)
+			key, err := signingKey(identity)
 			if err != nil {
 				return err
-			}
-			key, ok := id.PrivateKey.(*ecdsa.PrivateKey)
-			if !ok {
-				return errors.New("the identity is not a P-256 key")
 			}
 			raw, err := collateral.NewBundle(time.Now(), store.Items()).Sign(key)
 			if err != nil {
