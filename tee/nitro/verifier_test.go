@@ -87,21 +87,28 @@ func TestDetect(t *testing.T) {
 
 // TestEveryFlipIsRefused changes bytes of a real document: all of the COSE headers
 // and the signature, and one in seven of what is signed, as each costs two
-// signatures. There is no byte that a document can do without.
+// signatures; `make mutations` changes every byte in three ways, more than 10,000
+// times. There is no byte that a document can do without.
 func TestEveryFlipIsRefused(t *testing.T) {
 	good := realDocument(t, "nitro-2021.cbor")
 	v := nitro.New()
 	in := tee.Input{At: at2021}
 	ev := tee.Evidence{Kind: tee.Nitro, Data: bytes.Clone(good.Data)}
+	all := os.Getenv("CLOISTER_ALL_MUTATIONS") != ""
 	for at := range good.Data {
-		if at > 16 && at < len(good.Data)-100 && at%7 != 0 {
+		if !all && at > 16 && at < len(good.Data)-100 && at%7 != 0 {
 			continue
 		}
-		ev.Data[at] ^= []byte{0x01, 0x80, 0xFF}[at%3]
-		if _, _, err := v.Verify(ev, in); err == nil {
-			t.Fatalf("accepted a document with another byte %#x", at)
+		for i, flip := range []byte{0x01, 0x80, 0xFF} {
+			if !all && i != at%3 {
+				continue
+			}
+			ev.Data[at] ^= flip
+			if _, _, err := v.Verify(ev, in); err == nil {
+				t.Fatalf("accepted a document with another byte %#x", at)
+			}
+			ev.Data[at] = good.Data[at]
 		}
-		ev.Data[at] = good.Data[at]
 	}
 }
 
