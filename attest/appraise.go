@@ -209,6 +209,14 @@ func (a *Appraiser) checkPlatform(r *refusals, c tee.Claims) {
 
 func (a *Appraiser) checkFindings(r *refusals, findings []tee.Finding) {
 	for _, f := range findings {
+		if f.Code == tee.CodeCollateralMissing && !a.policy.AllowMissingCollateral {
+			r.add(CodeFinding, "collateral", "the vendor's current documents and revocation lists", f.Detail, "give them (cloister attest collateral fetch), or write allow_missing_collateral in the policy")
+			continue
+		}
+		if late := f.Code == tee.CodeCollateralExpired; late && a.policy.CollateralGraceDays == 0 {
+			r.add(CodeFinding, "collateral", "current", f.Detail, "fetch it again, or write collateral_grace_days in the policy")
+			continue
+		}
 		if slices.Contains(a.policy.RefuseFindings, string(f.Code)) || slices.Contains(a.policy.RefuseFindings, Any) {
 			r.add(CodeFinding, "findings", "no "+string(f.Code), f.Detail, "the policy refuses this finding")
 		}

@@ -80,7 +80,20 @@ func TestAppraise(t *testing.T) {
 		{"platform in capitals", func(_ *attest.Policy, v *attest.Verified) { v.Claims.Platform = "FFEE" }, nil},
 		{"platform not asked for", func(p *attest.Policy, v *attest.Verified) { p.Platforms, v.Claims.Platform = nil, "" }, nil},
 
-		{"refused finding", func(_ *attest.Policy, v *attest.Verified) { v.Findings[0].Code = tee.CodeCollateralMissing }, []tee.Code{attest.CodeFinding}},
+		{"refused finding", func(_ *attest.Policy, v *attest.Verified) { v.Findings[0].Code = attest.FindingBindingUnchecked }, []tee.Code{attest.CodeFinding}},
+		{"collateral missing", func(p *attest.Policy, v *attest.Verified) {
+			p.RefuseFindings, v.Findings[0].Code = nil, tee.CodeCollateralMissing
+		}, []tee.Code{attest.CodeFinding}},
+		{"collateral missing, allowed", func(p *attest.Policy, v *attest.Verified) {
+			p.RefuseFindings, p.AllowMissingCollateral, v.Findings[0].Code = nil, true, tee.CodeCollateralMissing
+		}, nil},
+		{"collateral missing, allowed and refused", func(p *attest.Policy, v *attest.Verified) {
+			p.AllowMissingCollateral, v.Findings[0].Code = true, tee.CodeCollateralMissing
+		}, []tee.Code{attest.CodeFinding}},
+		{"collateral late", func(_ *attest.Policy, v *attest.Verified) { v.Findings[0].Code = tee.CodeCollateralExpired }, []tee.Code{attest.CodeFinding}},
+		{"collateral late within the grace", func(p *attest.Policy, v *attest.Verified) {
+			p.CollateralGraceDays, v.Findings[0].Code = 1, tee.CodeCollateralExpired
+		}, nil},
 		{"any finding", func(p *attest.Policy, _ *attest.Verified) { p.RefuseFindings = []string{attest.Any} }, []tee.Code{attest.CodeFinding}},
 		{"any finding, and none there", func(p *attest.Policy, v *attest.Verified) { p.RefuseFindings, v.Findings = []string{attest.Any}, nil }, nil},
 

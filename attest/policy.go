@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cloister-cc/cloister/tee"
 )
@@ -24,6 +25,7 @@ const (
 	MaxRules       = 64
 	MaxExpression  = 4096 // bytes of one CEL expression
 	MaxName        = 128  // bytes of a name, code or hint is four times that
+	MaxGraceDays   = 366
 	policyVersion  = 1
 )
 
@@ -55,6 +57,14 @@ type Policy struct {
 	TCB []string `json:"tcb"`
 	// Platforms, when given, is the allow-list of platform identities.
 	Platforms []string `json:"platforms,omitempty"`
+	// CollateralGraceDays is by how many days collateral and revocation lists may
+	// be past their next update, at most a year; see [Policy.Grace]. Without it,
+	// what is stale does not verify.
+	CollateralGraceDays int `json:"collateral_grace_days,omitempty"`
+	// AllowMissingCollateral accepts evidence although a vendor's document or
+	// revocation list that says how good the platform is was not there (finding
+	// collateral_missing). Hazard: the platform may have been revoked.
+	AllowMissingCollateral bool `json:"allow_missing_collateral,omitempty"`
 	// RefuseFindings are codes of findings that refuse, or ["any"].
 	RefuseFindings []string `json:"refuse_findings,omitempty"`
 	Rules          []Rule   `json:"rules,omitempty"`
@@ -98,6 +108,9 @@ func Development() Policy {
 	p.AllowSimulated = true
 	return p
 }
+
+// Grace is CollateralGraceDays as a duration, for [tee.Input].
+func (p Policy) Grace() time.Duration { return time.Duration(p.CollateralGraceDays) * 24 * time.Hour }
 
 // ParsePolicy reads a policy from JSON. It refuses unknown, duplicate and
 // wrongly spelled fields, trailing bytes, and everything that
@@ -211,6 +224,9 @@ func (p Policy) Validate() error {
 	}
 	if len(p.TCB) == 0 {
 		bad("tcb: name the acceptable statuses, or write [\"any\"]")
+	}
+	if p.CollateralGraceDays < 0 || p.CollateralGraceDays > MaxGraceDays {
+		bad("collateral_grace_days: %d: want 0 to %d", p.CollateralGraceDays, MaxGraceDays)
 	}
 	p.validateLists(bad)
 	p.validateRules(bad)

@@ -57,6 +57,7 @@ type trust struct {
 	roots     tee.Roots
 	appraiser *attest.Appraiser
 	verifier  *attest.Verifier
+	grace     time.Duration
 }
 
 // NewNode returns a client. It does not connect yet.
@@ -83,12 +84,12 @@ func NewNode(cfg NodeConfig) (*Node, error) {
 
 func newTrust(roots tee.Roots, p attest.Policy) (trust, error) {
 	appraiser, err := attest.Compile(p)
-	return trust{roots: roots, appraiser: appraiser, verifier: attest.NewVerifier(all.Verifiers()...)}, err
+	return trust{roots: roots, appraiser: appraiser, verifier: attest.NewVerifier(all.Verifiers()...), grace: p.Grace()}, err
 }
 
 // appraise is this client's verdict on evidence.
 func (t trust) appraise(ev tee.Evidence, reportData [64]byte) (*attest.Verified, error) {
-	in := tee.Input{At: time.Now()}
+	in := tee.Input{At: time.Now(), Grace: t.grace}
 	if ev.Kind == tee.Software {
 		in.Roots = t.roots
 	}

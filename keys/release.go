@@ -50,10 +50,27 @@ func (s *Service) Release(_ context.Context, r ReleaseRequest) (ReleaseResponse,
 // an instance that holds the private key of PublicKey and has seen the nonce.
 func (s *Service) verify(r ReleaseRequest, now time.Time) (*attest.Verified, error) {
 	in := s.cfg.Input(r.Evidence.Kind)
-	in.At = now
+	in.At, in.Grace = now, s.grace(r.Keys)
 	return s.cfg.Verifier.Verify(r.Evidence, in, attest.BindBy(func(c tee.Claims) [64]byte {
 		return ReleaseBinding(r.Nonce, r.PublicKey, c.LaunchDigest, c.InstanceID)
 	}))
+}
+
+// grace is how late collateral may be for all of the keys: what their strictest
+// policy allows.
+func (s *Service) grace(names []string) time.Duration {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if len(names) == 0 {
+		return 0
+	}
+	shortest := time.Duration(attest.MaxGraceDays) * 24 * time.Hour
+	for _, name := range names {
+		if k, ok := s.keys[name]; ok {
+			shortest = min(shortest, k.info.Policy.Appraisal.Grace())
+		}
+	}
+	return shortest
 }
 
 // appraise returns the keys if every one's policy accepts the evidence.

@@ -23,6 +23,7 @@ const (
 	CodePlatform          Code = "platform"           // certificate is for another chip or TCB
 	CodeCollateralMissing Code = "collateral_missing" // an endorsement that should be checked was not given
 	CodeCollateralExpired Code = "collateral_expired" // an endorsement is past its next update
+	CodeRevocationUnknown Code = "revocation_unknown" // no revocation list of an issuer whose lists nobody caches
 	CodeTCBSignature      Code = "tcb_signature"      // vendor collateral is not signed by the vendor
 	CodeTCBUnsupported    Code = "tcb_unsupported"    // the platform is below every level that the vendor lists
 	CodeFMSPC             Code = "fmspc"              // Intel collateral is for another family of platforms

@@ -29,6 +29,20 @@ type Input struct {
 	// At is the time at which certificates and lists must be valid. It is the
 	// caller's clock, never one inside the evidence. The zero time refuses.
 	At time.Time
+	// Grace is by how much vendor collateral and revocation lists may be past
+	// their next update; the finding CodeCollateralExpired then says so.
+	// Certificates get none. Zero refuses what is stale.
+	Grace time.Duration
+}
+
+// Current says whether collateral that is good from one time to another holds at
+// At, and whether it only does so thanks to Grace.
+func (in Input) Current(from, until time.Time) (holds, late bool) {
+	if in.At.Before(from) {
+		return false, false
+	}
+	late = in.At.After(until)
+	return !late || !in.At.After(until.Add(max(in.Grace, 0))), late
 }
 
 // Verifier checks the evidence of one TEE: format, signatures, chains and

@@ -70,6 +70,7 @@ func Judge(v *attest.Verifier, c Case) (Record, []tee.Failure, *attest.Verified)
 	if c.Policy != nil {
 		digest := c.Policy.Digest()
 		r.Policy = hex.EncodeToString(digest[:])
+		c.Input.Grace = c.Policy.Grace()
 	}
 	verified, err := v.Verify(c.Evidence, c.Input, c.Binding())
 	if err == nil {

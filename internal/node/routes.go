@@ -201,7 +201,7 @@ func (s *service) attest(r *http.Request) (any, error) {
 		return nil, err
 	}
 	in := s.input(req.Evidence.Kind)
-	in.At = time.Now()
+	in.At, in.Grace = time.Now(), policy.Grace()
 	v, err := s.verifier.Verify(req.Evidence, in, attest.BindTo(tee.Bind(client.AttestContext, req.Nonce, req.UserData)))
 	if err != nil {
 		return nil, err

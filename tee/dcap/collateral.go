@@ -134,7 +134,10 @@ type period struct {
 	NextUpdate time.Time `json:"nextUpdate"`
 }
 
-func (p period) holds(at time.Time) bool { return !at.Before(p.IssueDate) && !at.After(p.NextUpdate) }
+func (p period) holds(in tee.Input) bool {
+	holds, _ := in.Current(p.IssueDate, p.NextUpdate)
+	return holds
+}
 
 // newer says which of two documents that hold is the better one.
 func (p period) newer(o period) bool { return p.IssueDate.After(o.IssueDate) }

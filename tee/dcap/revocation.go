@@ -71,8 +71,9 @@ func (v *Verifier) parseList(der []byte) (*list, *tee.Failure) {
 // bears the issuer's name and not its signature is a failure even if another one
 // does: who altered it wanted to hide something. The date of a revocation does
 // not matter: what vouched for a platform then is not to be trusted now.
-func (v *Verifier) checkRevoked(o *verdict, c, issuer *x509.Certificate, lists []*list, at time.Time) {
+func (v *Verifier) checkRevoked(o *verdict, c, issuer *x509.Certificate, lists []*list, in tee.Input) {
 	given, current := 0, false
+	var until time.Time // of the list that lasts longest
 	for _, l := range lists {
 		if !bytes.Equal(l.crl.RawIssuer, issuer.RawSubject) {
 			continue
@@ -82,7 +83,9 @@ func (v *Verifier) checkRevoked(o *verdict, c, issuer *x509.Certificate, lists [
 			o.fail(tee.CodeSignature, "revocation list", "signed by "+commonName(issuer), "another signature, or a partial list", "fetch the list again")
 			continue
 		}
-		current = current || !at.Before(l.crl.ThisUpdate) && !at.After(l.crl.NextUpdate)
+		if holds, _ := in.Current(l.crl.ThisUpdate, l.crl.NextUpdate); holds {
+			current, until = true, later(until, l.crl.NextUpdate)
+		}
 		if l.revoked[string(c.SerialNumber.Bytes())] {
 			o.fail(tee.CodeRevoked, "certificate of "+commonName(c), "not revoked", fmt.Sprintf("serial number %x is on the list of %s", c.SerialNumber, commonName(issuer)), "")
 		}
@@ -91,7 +94,9 @@ func (v *Verifier) checkRevoked(o *verdict, c, issuer *x509.Certificate, lists [
 	case given == 0:
 		o.missing("no revocation list of " + commonName(issuer) + " was given")
 	case !current:
-		o.fail(tee.CodeCollateralExpired, "revocation list of "+commonName(issuer), "current at "+stamp(at), "none is", "fetch the list again: it is replaced before its next update")
+		o.fail(tee.CodeCollateralExpired, "revocation list of "+commonName(issuer), "current at "+stamp(in.At), "none is", "fetch the list again: it is replaced before its next update")
+	default:
+		o.late("revocation list of "+commonName(issuer), until, in)
 	}
 }
 

@@ -61,11 +61,21 @@ func (o *verdict) fail(code tee.Code, claim, want, got, hint string) {
 	o.failures = append(o.failures, tee.Failure{Code: code, Claim: claim, Want: want, Got: got, Hint: hint})
 }
 
-// missing notes collateral that is not there, once.
-func (o *verdict) missing(detail string) {
-	f := tee.Finding{Code: tee.CodeCollateralMissing, Detail: detail}
+// note adds a finding, once.
+func (o *verdict) note(code tee.Code, detail string) {
+	f := tee.Finding{Code: code, Detail: detail}
 	if !slices.Contains(o.findings, f) {
 		o.findings = append(o.findings, f)
+	}
+}
+
+// missing notes collateral that is not there.
+func (o *verdict) missing(detail string) { o.note(tee.CodeCollateralMissing, detail) }
+
+// late notes collateral that only holds thanks to the grace that was given.
+func (o *verdict) late(what string, until time.Time, in tee.Input) {
+	if in.At.After(until) {
+		o.note(tee.CodeCollateralExpired, what+" was to be replaced by "+stamp(until))
 	}
 }
 
@@ -151,7 +161,7 @@ func (v *Verifier) checkCollateral(o *verdict, r *Result, p *platform, ev tee.Ev
 		return // whose collateral it would be is not known
 	}
 	for i, c := range p.chain[:len(p.chain)-1] {
-		v.checkRevoked(o, c, p.chain[i+1], lists, in.At)
+		v.checkRevoked(o, c, p.chain[i+1], lists, in)
 	}
 	if len(docs) == 0 {
 		o.missing("no TCB information and no identity of the quoting enclave were given")
@@ -160,7 +170,7 @@ func (v *Verifier) checkCollateral(o *verdict, r *Result, p *platform, ev tee.Ev
 	given, failures := v.given(ev, in, a)
 	o.failures = append(o.failures, failures...)
 	signed := v.signedDocuments(o, docs, given, lists, in, a)
-	info, identity := pickInfo(o, signed, r, in.At), pickIdentity(o, signed, r, in.At)
+	info, identity := pickInfo(o, signed, r, in), pickIdentity(o, signed, r, in)
 	if info == nil || identity == nil {
 		return // said why
 	}
@@ -193,7 +203,7 @@ func (v *Verifier) signedDocuments(o *verdict, docs []*document, given []*certif
 		if id := string(c.leaf().Raw); !checked[id] {
 			checked[id] = true
 			o.failures = append(o.failures, c.checkDates(in.At)...)
-			v.checkRevoked(o, c.leaf(), c[1], lists, in.At)
+			v.checkRevoked(o, c.leaf(), c[1], lists, in)
 		}
 	}
 	return out
@@ -207,7 +217,7 @@ func (d *document) kind() string {
 }
 
 // pickInfo is the newest TCB information for this platform that holds.
-func pickInfo(o *verdict, docs []*document, r *Result, at time.Time) *tcbInfo {
+func pickInfo(o *verdict, docs []*document, r *Result, in tee.Input) *tcbInfo {
 	var best, stale *tcbInfo
 	var others []string
 	for _, d := range docs {
@@ -216,7 +226,7 @@ func pickInfo(o *verdict, docs []*document, r *Result, at time.Time) *tcbInfo {
 		case t == nil || t.ID != idOf(r.Quote.Kind, "SGX", "TDX"):
 		case t.FMSPC != r.PCK.FMSPC || t.PCEID != r.PCK.PCEID:
 			others = append(others, fmt.Sprintf("%x", t.FMSPC))
-		case !t.holds(at):
+		case !t.holds(in):
 			stale = t
 		case best == nil || t.newer(best.period):
 			best = t
@@ -224,8 +234,9 @@ func pickInfo(o *verdict, docs []*document, r *Result, at time.Time) *tcbInfo {
 	}
 	switch {
 	case best != nil:
+		o.late("TCB information", best.NextUpdate, in)
 	case stale != nil:
-		o.fail(tee.CodeCollateralExpired, "TCB information", "current at "+stamp(at), "from "+stamp(stale.IssueDate)+" to "+stamp(stale.NextUpdate), "fetch it again")
+		o.fail(tee.CodeCollateralExpired, "TCB information", "current at "+stamp(in.At), "from "+stamp(stale.IssueDate)+" to "+stamp(stale.NextUpdate), "fetch it again")
 	case len(others) > 0:
 		o.fail(tee.CodeFMSPC, "TCB information", fmt.Sprintf("for FMSPC %x", r.PCK.FMSPC), fmt.Sprintf("for %.8v", others), "fetch the TCB information of this platform's FMSPC")
 	default:
@@ -235,13 +246,13 @@ func pickInfo(o *verdict, docs []*document, r *Result, at time.Time) *tcbInfo {
 }
 
 // pickIdentity is the newest identity of the quoting enclave that holds.
-func pickIdentity(o *verdict, docs []*document, r *Result, at time.Time) *enclaveIdentity {
+func pickIdentity(o *verdict, docs []*document, r *Result, in tee.Input) *enclaveIdentity {
 	var best, stale *enclaveIdentity
 	for _, d := range docs {
 		e := d.identity
 		switch {
 		case e == nil || e.ID != idOf(r.Quote.Kind, "QE", "TD_QE"):
-		case !e.holds(at):
+		case !e.holds(in):
 			stale = e
 		case best == nil || e.newer(best.period):
 			best = e
@@ -249,8 +260,9 @@ func pickIdentity(o *verdict, docs []*document, r *Result, at time.Time) *enclav
 	}
 	switch {
 	case best != nil:
+		o.late("quoting enclave identity", best.NextUpdate, in)
 	case stale != nil:
-		o.fail(tee.CodeCollateralExpired, "quoting enclave identity", "current at "+stamp(at), "from "+stamp(stale.IssueDate)+" to "+stamp(stale.NextUpdate), "fetch it again")
+		o.fail(tee.CodeCollateralExpired, "quoting enclave identity", "current at "+stamp(in.At), "from "+stamp(stale.IssueDate)+" to "+stamp(stale.NextUpdate), "fetch it again")
 	default:
 		o.missing("no identity of the quoting enclave of " + string(r.Quote.Kind) + " was given")
 	}

@@ -135,6 +135,43 @@ func TestNothingIsRemembered(t *testing.T) {
 	}
 }
 
+// TestGrace: collateral that is late verifies within the grace and says so, and
+// beyond it is refused as without one.
+func TestGrace(t *testing.T) {
+	intel := dcaptest.New(t)
+	p := intel.Platform(t, dcaptest.PlatformOptions{})
+	in := intel.Input(t, dcaptest.CollateralOptions{CRLs: dcaptest.Validity{To: dcaptest.At.AddDate(0, 0, 9)}})
+	ev := p.Evidence(t, dcaptest.QuoteOptions{})
+	late := in
+	late.At = in.At.AddDate(0, 0, 29)
+	late.Grace = 30 * 24 * time.Hour
+	for name, c := range map[string]struct {
+		in       tee.Input
+		refused  bool
+		findings int
+	}{
+		"on time":        {in: in},
+		"within grace":   {in: late, findings: 4}, // two documents, two lists
+		"no grace":       {in: tee.Input{Endorsements: in.Endorsements, Roots: in.Roots, At: late.At}, refused: true},
+		"beyond":         {in: tee.Input{Endorsements: in.Endorsements, Roots: in.Roots, At: late.At, Grace: time.Hour}, refused: true},
+		"negative":       {in: tee.Input{Endorsements: in.Endorsements, Roots: in.Roots, At: in.At, Grace: -1000 * time.Hour}},
+		"not yet issued": {in: tee.Input{Endorsements: in.Endorsements, Roots: in.Roots, At: in.At.AddDate(-1, 0, 0), Grace: 10000 * time.Hour}, refused: true},
+	} {
+		r, err := new(dcap.Verifier).Verify(tee.SGX, ev, c.in)
+		if (err != nil) != c.refused || err == nil && len(r.Findings) != c.findings {
+			t.Errorf("%s: %v, findings %v", name, err, r)
+			continue
+		}
+		if err == nil {
+			for _, f := range r.Findings {
+				if f.Code != tee.CodeCollateralExpired {
+					t.Errorf("%s: finding %v", name, f)
+				}
+			}
+		}
+	}
+}
+
 // TestBestDocument: of several documents the newest that holds counts, and those
 // of other platforms do not matter beside the right one.
 func TestBestDocument(t *testing.T) {

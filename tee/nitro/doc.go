@@ -20,7 +20,7 @@
 // always Unknown and there is no platform to allow-list. A policy that accepts
 // the wrong measurement. Recordings: a document's certificate lives for hours,
 // so freshness is the nonce or the report data, which the caller compares
-// (attest.BindTo). Without revocation lists the finding collateral_missing says
+// (attest.BindTo). Without revocation lists the finding revocation_unknown says
 // so.
 //
 // Package nitrotest has an AWS of its own for tests.

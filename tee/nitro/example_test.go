@@ -38,6 +38,6 @@ func Example() {
 	// Output:
 	// enclave: i-0e4fe5de7ee5abe78-enc018d3cadd7d66279 debug: true TCB: Unknown
 	// user data: "Hello World!\n"
-	// finding: collateral_missing
+	// finding: revocation_unknown
 	// a day later: true
 }

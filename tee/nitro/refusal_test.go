@@ -243,7 +243,7 @@ func TestRevocation(t *testing.T) {
 	if _, findings := verifies(t, ev, input(all...)); len(findings) > 0 {
 		t.Errorf("findings %v with all lists", findings)
 	}
-	if _, findings := verifies(t, ev, input(all[1:]...)); !slices.Equal(codesOf(findings), []tee.Code{tee.CodeCollateralMissing}) {
+	if _, findings := verifies(t, ev, input(all[1:]...)); !slices.Equal(codesOf(findings), []tee.Code{tee.CodeRevocationUnknown}) {
 		t.Errorf("findings %v without the root's list", findings)
 	}
 	other := nitrotest.NewAuthority(t, nil, nitrotest.Options{Name: "somebody"})

@@ -36,12 +36,12 @@ func (l *listCache) check(c *chain, in tee.Input) {
 		if i+1 < len(c.issuers) {
 			child = c.issuers[i+1]
 		}
-		if child != nil && !l.checkOne(c, lists, issuer, child, in.At) {
+		if child != nil && !l.checkOne(c, lists, issuer, child, in) {
 			without++
 		}
 	}
 	if without > 0 {
-		c.findings = append(c.findings, tee.Finding{Code: tee.CodeCollateralMissing, Detail: fmt.Sprintf("no revocation list was given of %d of the %d issuers", without, len(c.issuers))})
+		c.findings = append(c.findings, tee.Finding{Code: tee.CodeRevocationUnknown, Detail: fmt.Sprintf("no revocation list was given of %d of the %d issuers", without, len(c.issuers))})
 	}
 }
 
@@ -65,8 +65,8 @@ func (c *chain) readLists(ders [][]byte) []*x509.RevocationList {
 
 // checkOne applies the lists of one issuer to a certificate that it issued, and
 // reports whether there is one.
-func (l *listCache) checkOne(c *chain, lists []*x509.RevocationList, issuer, child *x509.Certificate, at time.Time) bool {
-	given, current := 0, false
+func (l *listCache) checkOne(c *chain, lists []*x509.RevocationList, issuer, child *x509.Certificate, in tee.Input) bool {
+	given, current, onTime := 0, false, false
 	for _, crl := range lists {
 		if !bytes.Equal(crl.RawIssuer, issuer.RawSubject) {
 			continue
@@ -77,13 +77,18 @@ func (l *listCache) checkOne(c *chain, lists []*x509.RevocationList, issuer, chi
 			c.fail(tee.CodeSignature, "revocation list", "by "+commonName(issuer), fmt.Sprintf("%.200q", err.Error()), "")
 			continue
 		}
-		current = current || !at.Before(known.thisUpdate) && !at.After(known.nextUpdate)
+		holds, late := in.Current(known.thisUpdate, known.nextUpdate)
+		current, onTime = current || holds, onTime || holds && !late
 		if known.revoked[child.SerialNumber.String()] {
 			c.fail(tee.CodeRevoked, commonName(child), "not revoked", "serial number "+child.SerialNumber.String()+" is on the revocation list", "")
 		}
 	}
-	if given > 0 && !current && !at.IsZero() {
-		c.fail(tee.CodeCollateralExpired, "revocation list", "current at "+stamp(at), "none of "+commonName(issuer)+" is", "fetch the list again")
+	switch {
+	case given == 0 || onTime || in.At.IsZero():
+	case current:
+		c.findings = append(c.findings, tee.Finding{Code: tee.CodeCollateralExpired, Detail: "revocation list of " + commonName(issuer) + ": was to be replaced before " + stamp(in.At)})
+	default:
+		c.fail(tee.CodeCollateralExpired, "revocation list", "current at "+stamp(in.At), "none of "+commonName(issuer)+" is", "fetch the list again")
 	}
 	return given > 0
 }

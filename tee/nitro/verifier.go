@@ -39,7 +39,7 @@ const p384Size = 48
 // extended are zeroes), signing_certificate (PCR8, empty when it is zero),
 // public_key and nonce in hex, and root (SHA-256 of its certificate).
 //
-// Findings: CodeCollateralMissing when a revocation list of an issuer was not
+// Findings: CodeRevocationUnknown when a revocation list of an issuer was not
 // given.
 //
 // It is pure and safe for concurrent use; the zero value works. Issuing

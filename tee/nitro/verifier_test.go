@@ -34,8 +34,8 @@ func TestClaims(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	if len(findings) != 1 || findings[0].Code != tee.CodeCollateralMissing {
-		t.Errorf("findings %v, want collateral_missing", findings)
+	if len(findings) != 1 || findings[0].Code != tee.CodeRevocationUnknown {
+		t.Errorf("findings %v, want revocation_unknown", findings)
 	}
 }
 

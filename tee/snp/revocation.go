@@ -17,10 +17,6 @@ type list struct {
 	revoked                map[string]bool // by serial number
 }
 
-func (l *list) currentAt(at time.Time) bool {
-	return !at.Before(l.thisUpdate) && !at.After(l.nextUpdate)
-}
-
 // listCache remembers lists that verified, and those of other roots, by list and
 // root. The caller gives lists, not the attester.
 type listCache struct{ memo[*list] }
@@ -34,7 +30,7 @@ func (c *listCache) check(o *verdict, i *issuer, in tee.Input) {
 		o.failures = append(o.failures, tee.Failure{Code: tee.CodeParse, Claim: "revocation lists", Want: fmt.Sprintf("at most %d", maxCRLs), Got: fmt.Sprint(n)})
 		return
 	}
-	given, current := 0, false
+	given, current, onTime := 0, false, false
 	for _, der := range in.Endorsements.CRLs {
 		l, failure := c.lookup(der, i)
 		if failure != nil {
@@ -45,7 +41,8 @@ func (c *listCache) check(o *verdict, i *issuer, in tee.Input) {
 			continue
 		}
 		given++
-		current = current || l.currentAt(in.At)
+		holds, late := in.Current(l.thisUpdate, l.nextUpdate)
+		current, onTime = current || holds, onTime || holds && !late
 		o.failures = append(o.failures, l.check("signing certificate", i.signer)...)
 		o.failures = append(o.failures, l.check("root", i.root)...)
 	}
@@ -55,6 +52,8 @@ func (c *listCache) check(o *verdict, i *issuer, in tee.Input) {
 	case !current && !in.At.IsZero():
 		o.failures = append(o.failures, tee.Failure{Code: tee.CodeCollateralExpired, Claim: "revocation list", Want: "current at " + stamp(in.At), Got: "none is",
 			Hint: "fetch the list again: it is replaced before its next update"})
+	case !onTime && current:
+		o.findings = append(o.findings, tee.Finding{Code: tee.CodeCollateralExpired, Detail: "revocation list: was to be replaced before " + stamp(in.At)})
 	}
 }
 

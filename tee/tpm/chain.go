@@ -104,17 +104,17 @@ func (a *attestationKey) checkRevocation(chain []*x509.Certificate, in tee.Input
 	}
 	without := 0
 	for i, issuer := range chain[1:] {
-		if !a.checkLists(lists, issuer, chain[i], in.At) {
+		if !a.checkLists(lists, issuer, chain[i], in) {
 			without++
 		}
 	}
 	if without > 0 {
-		a.findings = append(a.findings, tee.Finding{Code: tee.CodeCollateralMissing, Detail: fmt.Sprintf("no revocation list was given of %d of the %d issuers", without, len(chain)-1)})
+		a.findings = append(a.findings, tee.Finding{Code: tee.CodeRevocationUnknown, Detail: fmt.Sprintf("no revocation list was given of %d of the %d issuers", without, len(chain)-1)})
 	}
 }
 
-func (a *attestationKey) checkLists(lists []*x509.RevocationList, issuer, child *x509.Certificate, at time.Time) (given bool) {
-	current := false
+func (a *attestationKey) checkLists(lists []*x509.RevocationList, issuer, child *x509.Certificate, in tee.Input) (given bool) {
+	current, onTime := false, false
 	for _, crl := range lists {
 		if !bytes.Equal(crl.RawIssuer, issuer.RawSubject) {
 			continue
@@ -125,15 +125,20 @@ func (a *attestationKey) checkLists(lists []*x509.RevocationList, issuer, child 
 			a.fail(tee.CodeSignature, "revocation list", "by "+fmt.Sprintf("%.80q", issuer.Subject.CommonName), "another, or one that is not whole", "")
 			continue
 		}
-		current = current || !at.Before(crl.ThisUpdate) && !at.After(crl.NextUpdate)
+		holds, late := in.Current(crl.ThisUpdate, crl.NextUpdate)
+		current, onTime = current || holds, onTime || holds && !late
 		for _, e := range crl.RevokedCertificateEntries {
 			if e.SerialNumber.Cmp(child.SerialNumber) == 0 {
 				a.fail(tee.CodeRevoked, fmt.Sprintf("%.80q", child.Subject.CommonName), "not revoked", "serial number "+child.SerialNumber.String()+" is on the revocation list", "")
 			}
 		}
 	}
-	if given && !current {
-		a.fail(tee.CodeCollateralExpired, "revocation list", "current at "+stamp(at), "none is", "fetch the list again")
+	switch {
+	case !given || onTime:
+	case current:
+		a.findings = append(a.findings, tee.Finding{Code: tee.CodeCollateralExpired, Detail: "revocation list: was to be replaced before " + stamp(in.At)})
+	default:
+		a.fail(tee.CodeCollateralExpired, "revocation list", "current at "+stamp(in.At), "none is", "fetch the list again")
 	}
 	return given
 }

@@ -27,7 +27,7 @@ func TestCertificates(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			claims, findings := verifies(t, ev, root.Input())
-			if claims.Vendor["ak_trust"] != "certificate" || len(findings) != 1 || findings[0].Code != tee.CodeCollateralMissing {
+			if claims.Vendor["ak_trust"] != "certificate" || len(findings) != 1 || findings[0].Code != tee.CodeRevocationUnknown {
 				t.Errorf("claims %v, findings %v", claims.Vendor, findings)
 			}
 			in := root.Input()

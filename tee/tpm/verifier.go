@@ -34,7 +34,7 @@ import (
 // The name of the key is no claim: what is trusted is the key, and nothing in
 // evidence proves the rest of its public area.
 //
-// Findings: CodeCollateralMissing when a revocation list of an issuer was not
+// Findings: CodeRevocationUnknown when a revocation list of an issuer was not
 // given; CodeUnsupported when only PCRs with SHA-1 are quoted, of which somebody
 // who writes what is measured can make two with one value.
 //
