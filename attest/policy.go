@@ -25,7 +25,7 @@ const (
 	MaxRules       = 64
 	MaxExpression  = 4096 // bytes of one CEL expression
 	MaxName        = 128  // bytes of a name, code or hint is four times that
-	MaxGraceDays   = 366
+	MaxGraceDays   = 3660 // ten years
 	policyVersion  = 1
 )
 
@@ -58,7 +58,7 @@ type Policy struct {
 	// Platforms, when given, is the allow-list of platform identities.
 	Platforms []string `json:"platforms,omitempty"`
 	// CollateralGraceDays is by how many days collateral and revocation lists may
-	// be past their next update, at most a year; see [Policy.Grace]. Without it,
+	// be past their next update, at most ten years; see [Policy.Grace]. Without it,
 	// what is stale does not verify.
 	CollateralGraceDays int `json:"collateral_grace_days,omitempty"`
 	// AllowMissingCollateral accepts evidence although a vendor's document or

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 )
 
 // maxJSONDepth bounds the nesting of JSON that others wrote.
@@ -15,11 +17,35 @@ const maxJSONDepth = 16
 // without regard to case and takes the last), deep nesting, and bytes after
 // the value. It is for policies and other documents in which a typing mistake
 // must not be read as something else.
-func DecodeStrict(b []byte, v any) error {
+func DecodeStrict(b []byte, v any) error { return DecodeStrictNamed(b, v, plainName) }
+
+// DecodeStrictNamed is [DecodeStrict] for documents whose member names are not
+// ours: allowed says which it takes for one. Names that differ from those of v's
+// fields in letter case only must not be among them.
+func DecodeStrictNamed(b []byte, v any, allowed func(string) bool) error {
 	if err := decodeKnown(b, v); err != nil {
-		return cmp.Or(checkMembers(b, plainName), err) // the former says more
+		return cmp.Or(checkMembers(b, allowed), err) // the former says more
 	}
-	return walkMembers(b, plainName)
+	return walkMembers(b, allowed)
+}
+
+// DecodeExact is as [DecodeStrict] for documents of others, whose members have
+// exactly the given names, in whatever spelling these have.
+func DecodeExact(b []byte, v any, names ...string) error {
+	allowed := func(s string) bool { return slices.Contains(names, s) }
+	if err := checkMembers(b, allowed); err != nil {
+		return err
+	}
+	return decodeKnown(b, v)
+}
+
+// CheckJSONObject refuses what is not one JSON object with each member once, not
+// nested deeply, and nothing behind it: for JSON that is passed on as it is.
+func CheckJSONObject(b []byte) error {
+	if b = bytes.TrimSpace(b); len(b) == 0 || b[0] != '{' {
+		return errors.New("not a JSON object")
+	}
+	return checkMembers(b, func(string) bool { return true })
 }
 
 // decodeKnown refuses unknown members and bytes after the value, and nothing

@@ -2,6 +2,7 @@ package client
 
 import (
 	"encoding/json"
+	"time"
 
 	"github.com/cloister-cc/cloister/compute"
 	"github.com/cloister-cc/cloister/keys"
@@ -43,6 +44,19 @@ type PutKey struct {
 	Material []byte          `json:"material,omitempty"`
 	Bytes    int             `json:"bytes,omitempty"`
 	Policy   json.RawMessage `json:"policy"`
+}
+
+// AccessToken is the answer of POST /v1/access: it names the caller to faces whose
+// clients show no certificate, as the Bearer token of a request.
+type AccessToken struct {
+	Token   string    `json:"token"`
+	Expires time.Time `json:"expires"`
+}
+
+// Authority is the answer of GET /v1/authority: the certificate (PEM) under which
+// the node's plain HTTPS is.
+type Authority struct {
+	Certificate []byte `json:"certificate"`
 }
 
 // Identity is the answer of GET /v1/identity: the node's service key (SPKI DER)

@@ -106,5 +106,6 @@ const (
 // The node of a platform: the instance that verifies evidence and keeps keys.
 const (
 	NodeName = "node"
-	NodePort = 8443 // inside the instance
+	NodePort = 8443 // inside the instance; clients
+	HostPort = 8444 // the same; its own host, which gives it collateral
 )

@@ -21,7 +21,7 @@ func Example() {
 	instance := attesttest.New(tee.Claims{InstanceID: "cohort-1", LaunchDigest: make([]byte, 32)})
 	service := keys.New(keys.Config{
 		Verifier: attest.NewVerifier(instance),
-		Input:    func(tee.Kind) tee.Input { return tee.Input{Roots: instance.Roots()} },
+		Input:    func(tee.Evidence) tee.Input { return tee.Input{Roots: instance.Roots()} },
 		Issue:    func(*attest.Verified, [32]byte) (string, error) { return "token", nil },
 		Now:      func() time.Time { return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC) },
 	})

@@ -59,7 +59,7 @@ func (w *world) restart(t testing.TB) *keys.Service {
 func (w *world) config() keys.Config {
 	return keys.Config{
 		Verifier: attest.NewVerifier(w.tee), Now: w.now,
-		Input: func(tee.Kind) tee.Input { return tee.Input{Roots: w.tee.Roots()} },
+		Input: func(tee.Evidence) tee.Input { return tee.Input{Roots: w.tee.Roots()} },
 		Issue: func(v *attest.Verified, policy [32]byte) (string, error) { return w.issue(v, policy) },
 	}
 }

@@ -49,7 +49,7 @@ func (s *Service) Release(_ context.Context, r ReleaseRequest) (ReleaseResponse,
 // verify proves that the evidence is genuine and was made for this request: by
 // an instance that holds the private key of PublicKey and has seen the nonce.
 func (s *Service) verify(r ReleaseRequest, now time.Time) (*attest.Verified, error) {
-	in := s.cfg.Input(r.Evidence.Kind)
+	in := s.cfg.Input(r.Evidence)
 	in.At, in.Grace = now, s.grace(r.Keys)
 	return s.cfg.Verifier.Verify(r.Evidence, in, attest.BindBy(func(c tee.Claims) [64]byte {
 		return ReleaseBinding(r.Nonce, r.PublicKey, c.LaunchDigest, c.InstanceID)

@@ -21,10 +21,10 @@ import (
 // Config is what a [Service] needs.
 type Config struct {
 	// Verifier decides whether evidence is genuine, with the roots and
-	// endorsements that Input gives for its TEE; Input's At is set for every
-	// verdict from Now.
+	// endorsements that Input gives for it; Input's At is set for every verdict
+	// from Now.
 	Verifier *attest.Verifier
-	Input    func(tee.Kind) tee.Input
+	Input    func(tee.Evidence) tee.Input
 	// Issue makes the attestation result that goes with a release.
 	Issue func(v *attest.Verified, policyDigest [32]byte) (string, error)
 	// Now is the service's clock; nil means time.Now.

@@ -33,6 +33,10 @@ func (p *Policy) Version() Version {
 	return p.version
 }
 
+// Names reports whether an authorization condition names a type of claim: the
+// policy then speaks of it, and decides.
+func (p *Policy) Names(claim string) bool { return p != nil && p.names[claim] }
+
 // Extensions lists the places ("line:column: what") at which the policy uses
 // what Azure's documentation does not describe.
 func (p *Policy) Extensions() []string {

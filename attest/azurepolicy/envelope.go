@@ -28,21 +28,47 @@ const (
 // The certificates' dates and chains are not looked at: the signers are the
 // trust anchors, and there is no clock here.
 func ParseEnvelope(jws string, signers []*x509.Certificate) (text string, signed bool, err error) {
-	e, err := open(jws)
+	m, err := OpenMessage(jws, signers)
 	if err != nil {
 		return "", false, err
 	}
+	text, err = m.policy()
+	return text, err == nil, err
+}
+
+// Message is a JWS in which an administrator of a service sends a policy, a
+// certificate, or, with an empty payload, the wish to reset a policy.
+type Message struct {
+	Payload []byte
+	// Signer is the certificate whose key signed; nil for an unsigned message.
+	Signer *x509.Certificate
+}
+
+// OpenMessage opens a message that one of the signers must have signed, by the
+// rules of [ParseEnvelope].
+func OpenMessage(jws string, signers []*x509.Certificate) (Message, error) {
+	e, err := open(jws)
+	if err != nil {
+		return Message{}, err
+	}
 	if e.alg == algNone {
-		return "", false, refuse("the policy is not signed", "sign it with a policy signer's key")
+		return Message{}, refuse("it is not signed", "sign it with a policy signer's key")
 	}
 	trusted := slices.ContainsFunc(signers, func(c *x509.Certificate) bool { return sameKey(c, e.certificate) })
 	if !trusted {
-		return "", false, refuse(fmt.Sprintf("none of the %d policy signers has the key of the certificate in x5c", len(signers)), "add the signer's certificate first")
+		return Message{}, refuse(fmt.Sprintf("none of the %d policy signers has the key of the certificate in x5c", len(signers)), "add the signer's certificate first")
 	}
-	if err := e.verify(); err != nil {
-		return "", false, err
+	return Message{Payload: e.raw, Signer: e.certificate}, e.verify()
+}
+
+// OpenAnyMessage opens a message that nobody, or anybody, signed: whose
+// certificate it is, and whether it may send the message, is for the caller.
+func OpenAnyMessage(jws string) (Message, error) {
+	e, err := open(jws)
+	if err != nil || e.alg == algNone {
+		return Message{Payload: e.payload()}, err
 	}
-	return e.text, true, nil
+	return Message{Payload: e.raw, Signer: e.certificate}, e.verify()
 }
 
 // ParseOpenEnvelope opens an envelope for a service that takes any policy its
@@ -50,17 +76,12 @@ func ParseEnvelope(jws string, signers []*x509.Certificate) (text string, signed
 // signed true the signature is by the certificate that the envelope itself
 // names, and so says nothing of who that is.
 func ParseOpenEnvelope(jws string) (text string, signed bool, err error) {
-	e, err := open(jws)
+	m, err := OpenAnyMessage(jws)
 	if err != nil {
 		return "", false, err
 	}
-	if e.alg == algNone {
-		return e.text, false, nil
-	}
-	if err := e.verify(); err != nil {
-		return "", false, err
-	}
-	return e.text, true, nil
+	text, err = m.policy()
+	return text, m.Signer != nil && err == nil, err
 }
 
 func refuse(reason, hint string) error {
@@ -72,7 +93,7 @@ func refuse(reason, hint string) error {
 
 // envelope is an envelope whose form is right; its signature is not checked.
 type envelope struct {
-	text        string
+	raw         []byte // payload
 	alg         string
 	certificate *x509.Certificate // nil exactly when alg is none
 	input       string            // what is signed
@@ -95,16 +116,24 @@ func open(jws string) (*envelope, error) {
 		}
 		raw[i] = b
 	}
-	e := &envelope{input: parts[0] + "." + parts[1], signature: raw[2]}
+	e := &envelope{input: parts[0] + "." + parts[1], signature: raw[2], raw: raw[1]}
 	if err := e.header(raw[0]); err != nil {
 		return nil, err
 	}
-	return e, e.payload(raw[1])
+	return e, nil
+}
+
+func (e *envelope) payload() []byte {
+	if e == nil {
+		return nil
+	}
+	return e.raw
 }
 
 // header reads the protected header. Members that could bring in another key or
-// change what is signed (jwk, jku, x5u, crit, b64, cty, zip) are refused with
-// every other unknown one.
+// change what is signed (jku, x5u, crit, b64, cty, zip) are refused with every
+// other unknown one. Microsoft's client for Python puts x5c into jwk and names
+// algorithms in its own way; both are read, for x5c alone names the key.
 func (e *envelope) header(raw []byte) error {
 	members, err := object(raw)
 	if err != nil {
@@ -120,6 +149,8 @@ func (e *envelope) header(raw []byte) error {
 			err = text1(v, &s)
 		case "x5c":
 			err = json.Unmarshal(v, &x5c)
+		case "jwk":
+			x5c, err = certificatesOf(v, members["x5c"])
 		default:
 			return refuse(fmt.Sprintf("header member %q", clip(name)), "leave alg, x5c and typ")
 		}
@@ -133,6 +164,7 @@ func (e *envelope) header(raw []byte) error {
 		}
 		return nil
 	}
+	e.alg = spelledByPython(e.alg)
 	if !knownAlg(e.alg) {
 		return refuse(fmt.Sprintf("alg %q", clip(e.alg)), "sign with RS256, PS256, ES256 or a larger one of these")
 	}
@@ -149,35 +181,53 @@ func (e *envelope) header(raw []byte) error {
 	return nil
 }
 
-// payload reads {"AttestationPolicy": …}. Clients encode the text in any of the
-// four forms of base64, so all are read.
-func (e *envelope) payload(raw []byte) error {
-	if len(raw) == 0 {
-		return refuse("no payload", "an empty one is what a reset sends")
+// certificatesOf reads a jwk that holds x5c and no key.
+func certificatesOf(jwk, beside json.RawMessage) ([]string, error) {
+	members, err := object(jwk)
+	if err != nil || len(members) != 1 || beside != nil {
+		return nil, errors.New("not x5c alone")
 	}
-	members, err := object(raw)
+	var x5c []string
+	return x5c, json.Unmarshal(members["x5c"], &x5c)
+}
+
+// spelledByPython gives an algorithm that Microsoft's client for Python names its
+// name of RFC 7518.
+func spelledByPython(alg string) string {
+	if alg == "RSA256" {
+		return "RS256"
+	}
+	return alg
+}
+
+// policy reads {"AttestationPolicy": …}. Clients encode the text in any of the
+// four forms of base64, so all are read.
+func (m Message) policy() (string, error) {
+	if len(m.Payload) == 0 {
+		return "", refuse("no payload", "an empty one is what a reset sends")
+	}
+	members, err := object(m.Payload)
 	if err != nil {
-		return refuse("payload: "+err.Error(), "")
+		return "", refuse("payload: "+err.Error(), "")
 	}
 	var encoded string
 	v, ok := members["AttestationPolicy"]
 	if !ok || len(members) != 1 || text1(v, &encoded) != nil {
-		return refuse(`the payload is not {"AttestationPolicy": "…"}`, "")
+		return "", refuse(`the payload is not {"AttestationPolicy": "…"}`, "")
 	}
 	b, err := DecodeBase64(encoded)
 	if err != nil {
-		return refuse("AttestationPolicy is not base64", "encode the policy's text")
+		return "", refuse("AttestationPolicy is not base64", "encode the policy's text")
 	}
 	switch {
 	case len(b) > MaxText:
-		return refuse(fmt.Sprintf("a policy of %d bytes, at most %d", len(b), MaxText), "")
+		return "", refuse(fmt.Sprintf("a policy of %d bytes, at most %d", len(b), MaxText), "")
 	case !utf8.Valid(b):
-		return refuse("the policy is not UTF-8", "")
+		return "", refuse("the policy is not UTF-8", "")
 	case bytes.HasPrefix(bytes.TrimSpace(b), []byte("eyJ")):
-		return refuse("a JWS inside of a JWS", "sign the policy's text itself")
+		return "", refuse("a JWS inside of a JWS", "sign the policy's text itself")
 	}
-	e.text = string(b)
-	return nil
+	return string(b), nil
 }
 
 // DecodeBase64 reads any of the four forms of base64: either alphabet, padded or

@@ -1,6 +1,7 @@
 package collateral
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,29 +38,40 @@ func (s AMD) Fetch(ctx context.Context, r *snp.Report, p snp.Product) ([]Item, e
 	if !ok {
 		return nil, errors.New("fetch collateral of AMD: no URL for this report")
 	}
-	api := strings.TrimSuffix(s.Base, "/")
-	if api == "" {
-		api = AMDKDS
-	}
-	product := "/vcek/v1/" + string(p)
+	return s.fetch(ctx, string(p), strings.TrimPrefix(path, "/vcek/v1/"))
+}
+
+func (s AMD) fetch(ctx context.Context, product, vcek string) ([]Item, error) {
 	var items []Item
-	for _, w := range []struct {
-		kind       Kind
-		name, path string
-	}{
-		{AMDVCEK, strings.TrimPrefix(path, "/vcek/v1/"), path},
-		{AMDChain, string(p), product + "/cert_chain"},
-		{AMDCRL, string(p), product + "/crl"},
-	} {
-		data, _, err := get(ctx, s.Client, api+w.path)
+	for _, name := range amdNames(product, vcek) {
+		i, err := s.one(ctx, name.Kind, name.Name)
 		if err != nil {
-			return nil, fmt.Errorf("fetch %s of %s: %w", w.kind, p, err)
-		}
-		i, err := newItem(w.kind, w.name, api+w.path, s.Now(), data, "")
-		if err != nil {
-			return nil, fmt.Errorf("fetch %s: %w", api+w.path, err)
+			return nil, err
 		}
 		items = append(items, i)
 	}
 	return items, nil
+}
+
+// amdNames are the items that a platform needs.
+func amdNames(product, vcek string) []Item {
+	names := []Item{{Kind: AMDChain, Name: product}, {Kind: AMDCRL, Name: product}}
+	if vcek != "" {
+		names = append([]Item{{Kind: AMDVCEK, Name: vcek}}, names...)
+	}
+	return names
+}
+
+// one fetches one item.
+func (s AMD) one(ctx context.Context, kind Kind, name string) (Item, error) {
+	address := strings.TrimSuffix(cmp.Or(s.Base, AMDKDS), "/") + "/vcek/v1/" + name + map[Kind]string{AMDChain: "/cert_chain", AMDCRL: "/crl"}[kind]
+	data, _, err := get(ctx, s.Client, address)
+	if err != nil {
+		return Item{}, fmt.Errorf("fetch %s of %.64s: %w", kind, name, err)
+	}
+	i, err := newItem(kind, name, address, s.Now(), data, "")
+	if err != nil {
+		return Item{}, fmt.Errorf("fetch %s: %w", address, err)
+	}
+	return i, nil
 }

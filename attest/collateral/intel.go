@@ -1,6 +1,7 @@
 package collateral
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/pem"
@@ -42,43 +43,59 @@ func (s Intel) Fetch(ctx context.Context, kind tee.Kind, fmspc [6]byte, ca strin
 	if ca != "platform" && ca != "processor" {
 		return nil, fmt.Errorf("fetch collateral of Intel: authority %.32q: want platform or processor", ca)
 	}
-	family := hex.EncodeToString(fmspc[:])
-	api := strings.TrimSuffix(s.Base, "/")
-	if api == "" {
-		api = IntelPCS
-	}
-	root := s.RootCRL
-	if root == "" {
-		root = intelRootCRL
-	}
-	wants := []struct {
-		kind              Kind
-		name, url, header string
-	}{
-		{IntelTCBInfo, string(kind) + "/" + family, api + "/" + string(kind) + "/certification/v4/tcb?fmspc=" + family, "TCB-Info-Issuer-Chain"},
-		{IntelQEIdentity, string(kind), api + "/" + string(kind) + "/certification/v4/qe/identity", "SGX-Enclave-Identity-Issuer-Chain"},
-		{IntelPCKCRL, ca, api + "/sgx/certification/v4/pckcrl?ca=" + ca + "&encoding=der", "SGX-PCK-CRL-Issuer-Chain"},
-		{IntelRootCRL, "root", root, ""},
-	}
-	items := make([]Item, 0, len(wants))
-	for _, w := range wants {
-		data, header, err := get(ctx, s.Client, w.url)
+	var items []Item
+	for _, name := range intelNames(kind, hex.EncodeToString(fmspc[:]), ca) {
+		i, err := s.one(ctx, name.Kind, name.Name)
 		if err != nil {
-			return nil, fmt.Errorf("fetch %s %s: %w", w.kind, w.name, err)
-		}
-		chain := ""
-		if w.header != "" {
-			if chain = chainOf(header.Get(w.header)); chain == "" {
-				return nil, fmt.Errorf("fetch %s %s: no issuer chain in the answer", w.kind, w.name)
-			}
-		}
-		i, err := newItem(w.kind, w.name, w.url, s.Now(), data, chain)
-		if err != nil {
-			return nil, fmt.Errorf("fetch %s: %w", w.url, err)
+			return nil, err
 		}
 		items = append(items, i)
 	}
 	return items, nil
+}
+
+// intelNames are the items that a platform needs.
+func intelNames(kind tee.Kind, fmspc, ca string) []Item {
+	return []Item{
+		{Kind: IntelTCBInfo, Name: string(kind) + "/" + fmspc}, {Kind: IntelQEIdentity, Name: string(kind)},
+		{Kind: IntelPCKCRL, Name: ca}, {Kind: IntelRootCRL, Name: "root"},
+	}
+}
+
+// one fetches one item.
+func (s Intel) one(ctx context.Context, kind Kind, name string) (Item, error) {
+	address, header := s.address(kind, name)
+	data, headers, err := get(ctx, s.Client, address)
+	if err != nil {
+		return Item{}, fmt.Errorf("fetch %s %s: %w", kind, name, err)
+	}
+	chain := ""
+	if header != "" {
+		if chain = chainOf(headers.Get(header)); chain == "" {
+			return Item{}, fmt.Errorf("fetch %s %s: no issuer chain in the answer", kind, name)
+		}
+	}
+	i, err := newItem(kind, name, address, s.Now(), data, chain)
+	if err != nil {
+		return Item{}, fmt.Errorf("fetch %s: %w", address, err)
+	}
+	return i, nil
+}
+
+// address is where an item is, and the header in which its issuer chain comes.
+func (s Intel) address(kind Kind, name string) (address, header string) {
+	api := strings.TrimSuffix(cmp.Or(s.Base, IntelPCS), "/")
+	switch kind {
+	case IntelTCBInfo:
+		which, family, _ := strings.Cut(name, "/")
+		return api + "/" + which + "/certification/v4/tcb?fmspc=" + url.QueryEscape(family), "TCB-Info-Issuer-Chain"
+	case IntelQEIdentity:
+		return api + "/" + name + "/certification/v4/qe/identity", "SGX-Enclave-Identity-Issuer-Chain"
+	case IntelPCKCRL:
+		return api + "/sgx/certification/v4/pckcrl?ca=" + url.QueryEscape(name) + "&encoding=der", "SGX-PCK-CRL-Issuer-Chain"
+	default:
+		return cmp.Or(s.RootCRL, intelRootCRL), ""
+	}
 }
 
 // chainOf reads a PEM chain in a header. Intel writes a space as %20 and a plus

@@ -1,10 +1,13 @@
 package collateral
 
 import (
+	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
+	"time"
 
 	"github.com/cloister-cc/cloister/tee"
 )
@@ -29,6 +32,68 @@ type intelSet struct {
 func IsIntelSet(b []byte) bool {
 	var probe map[string]json.RawMessage
 	return json.Unmarshal(b, &probe) == nil && probe["tcb_info"] != nil && probe["qe_identity"] != nil
+}
+
+// ItemsOfSet takes a set of Intel's collateral apart into items, so that it can be
+// kept and served like what was fetched. source says where it is from.
+func ItemsOfSet(b []byte, source string, now time.Time) ([]Item, error) {
+	var s intelSet
+	if err := json.Unmarshal(b, &s); err != nil {
+		return nil, fmt.Errorf("set of collateral: %w", err)
+	}
+	names, err := s.names()
+	if err != nil {
+		return nil, err
+	}
+	root, err1 := hex.DecodeString(s.RootCACRL)
+	pck, err2 := hex.DecodeString(s.PCKCRL)
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, fmt.Errorf("set of collateral: revocation lists: %w", err)
+	}
+	parts := []struct{ data, chain string }{
+		{fmt.Sprintf(`{"tcbInfo":%s,"signature":%q}`, s.TCBInfo, s.TCBInfoSignature), s.TCBInfoChain},
+		{fmt.Sprintf(`{"enclaveIdentity":%s,"signature":%q}`, s.Identity, s.IdentitySignature), s.IdentityChain},
+		{string(pck), s.PCKCRLChain},
+		{string(root), ""},
+	}
+	items := make([]Item, len(parts))
+	for i, p := range parts {
+		if items[i], err = newItem(names[i].Kind, names[i].Name, source, now, []byte(p.data), p.chain); err != nil {
+			return nil, fmt.Errorf("set of collateral: %w", err)
+		}
+	}
+	return items, nil
+}
+
+// names says which platform a set is of: what its documents say, and who made its
+// revocation list.
+func (s intelSet) names() ([]Item, error) {
+	var info struct {
+		ID    string `json:"id"`
+		FMSPC string `json:"fmspc"`
+	}
+	if err := json.Unmarshal([]byte(s.TCBInfo), &info); err != nil {
+		return nil, fmt.Errorf("set of collateral: tcb_info: %w", err)
+	}
+	kind := tee.SGX // version 2 has no id, and was of SGX only
+	if info.ID == "TDX" {
+		kind = tee.TDX
+	}
+	der, err := hex.DecodeString(s.PCKCRL)
+	if err != nil {
+		return nil, fmt.Errorf("set of collateral: pck_crl: %w", err)
+	}
+	crl, err := x509.ParseRevocationList(der)
+	if err != nil {
+		return nil, fmt.Errorf("set of collateral: pck_crl: %w", err)
+	}
+	for _, authority := range []string{"Platform", "Processor"} {
+		if strings.Contains(crl.Issuer.CommonName, authority) {
+			p := Platform{TEE: kind, FMSPC: strings.ToLower(info.FMSPC), Authority: strings.ToLower(authority)}
+			return p.names(), p.check()
+		}
+	}
+	return nil, errors.New("set of collateral: its list is by neither of Intel's authorities")
 }
 
 // readIntelSet takes a set apart: documents become answers of the PCS again,

@@ -28,7 +28,12 @@ type vendor struct {
 
 func newVendor(t testing.TB) (*vendor, *httptest.Server) {
 	t.Helper()
-	intel := dcaptest.New(t)
+	return newVendorOf(t, dcaptest.New(t), dcaptest.CollateralOptions{})
+}
+
+// newVendorOf is a service that gives out the collateral that o describes.
+func newVendorOf(t testing.TB, intel *dcaptest.Intel, o dcaptest.CollateralOptions) (*vendor, *httptest.Server) {
+	t.Helper()
 	v := &vendor{intel: intel, platform: intel.Platform(t, dcaptest.PlatformOptions{}), escape: url.PathEscape}
 	chain := func(a *dcaptest.Authority) string {
 		return v.escape(string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.Certificate.Raw})) +
@@ -49,7 +54,8 @@ func newVendor(t testing.TB) (*vendor, *httptest.Server) {
 		})
 	}
 	for _, kind := range []string{"sgx", "tdx"} {
-		e := intel.Endorsements(t, dcaptest.CollateralOptions{TDX: kind == "tdx"})
+		o.TDX = kind == "tdx"
+		e := intel.Endorsements(t, o)
 		answer("/"+kind+"/certification/v4/tcb", "TCB-Info-Issuer-Chain", intel.TCBSigner, func(r *http.Request) []byte {
 			if r.FormValue("fmspc") != "00c10157e400" {
 				return nil

@@ -25,7 +25,7 @@ func (a *app) attestCommand() *cobra.Command {
 		Use: "attest", Short: "Get and verify evidence", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	cmd.AddCommand(a.attestVerify(), a.attestEvidence(), a.attestPolicy(), a.attestCollateral(), a.attestReplay(), a.attestImpact(), a.attestToken())
+	cmd.AddCommand(a.attestVerify(), a.attestEvidence(), a.attestPolicy(), a.attestCollateral(), a.attestReplay(), a.attestImpact(), a.attestToken(), a.attestProvider())
 	return cmd
 }
 

@@ -184,6 +184,9 @@ func (a *app) judge(p anyPolicy, f verifyFlags, authority string, explain bool) 
 		return err
 	}
 	out := judgement{Policy: p.name, Language: p.language, Failures: []tee.Failure{}}
+	if c.Policy != nil {
+		c.Input.Grace = c.Policy.Grace()
+	}
 	v, err := attest.NewVerifier(all.Verifiers()...).Verify(c.Evidence, c.Input, c.Binding())
 	if err != nil {
 		out.Failures = append(out.Failures, attest.Failures(err)...)

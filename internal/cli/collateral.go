@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/cloister-cc/cloister/attest/collateral"
 	"github.com/cloister-cc/cloister/tee"
@@ -82,11 +83,26 @@ func (a *app) collateralFetch(cf *collateralFlags) *cobra.Command {
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&f.evidence, "evidence", "", "evidence of the platform, as for attest verify; - is stdin")
+	f.registerSources(fl)
+	fl.StringVar(&f.product, "product", "", "product of the processor, for reports that do not say it: Milan, Genoa, Turin")
+	return cmd
+}
+
+func (f *fetchFlags) registerSources(fl *pflag.FlagSet) {
 	fl.StringVar(&f.pcs, "pcs", collateral.IntelPCS, "Intel's service, or a cache of it (PCCS)")
 	fl.StringVar(&f.rootCRL, "root-crl", "", "where the revocation list of Intel's root is (default: Intel's own place)")
 	fl.StringVar(&f.kds, "kds", collateral.AMDKDS, "AMD's service, or a cache of it")
-	fl.StringVar(&f.product, "product", "", "product of the processor, for reports that do not say it: Milan, Genoa, Turin")
-	return cmd
+}
+
+// sources are the services that the flags name; nil when nothing is to be fetched.
+func (f *fetchFlags) sources(fetch bool) *collateral.Sources {
+	if !fetch {
+		return nil
+	}
+	return &collateral.Sources{
+		Intel: collateral.Intel{Client: http.DefaultClient, Base: f.pcs, RootCRL: f.rootCRL, Now: time.Now},
+		AMD:   collateral.AMD{Client: http.DefaultClient, Base: f.kds, Now: time.Now},
+	}
 }
 
 // fetchTimeout bounds one fetch of everything.
@@ -222,13 +238,17 @@ func describe(b collateral.Bundle, file string) bundleOutput {
 func (a *app) collateralImport(cf *collateralFlags) *cobra.Command {
 	var signer string
 	cmd := &cobra.Command{
-		Use: "import FILE", Short: "Put a bundle into the cache", Args: cobra.ExactArgs(1),
+		Use: "import FILE", Short: "Put a bundle, or a set of Intel's collateral, into the cache", Args: cobra.ExactArgs(1),
 		Example: "  cloister attest collateral import bundle.json\n" +
+			"  cloister attest collateral import collateral.json --cache ~/.local/share/cloister/collateral   # for the node\n" +
 			"  cloister attest collateral import bundle.json --signer 5e884898da28…",
 		RunE: func(_ *cobra.Command, args []string) error {
 			raw, err := readLimited(args[0], collateral.MaxBundle+1)
 			if err != nil {
 				return &coded{status: exitUsage, code: "bundle", err: err}
+			}
+			if collateral.IsIntelSet(raw) && signer == "" {
+				return a.importSet(cf, args[0], raw)
 			}
 			bundle, err := collateral.ParseBundle(raw)
 			if err != nil {
@@ -249,6 +269,23 @@ func (a *app) collateralImport(cf *collateralFlags) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&signer, "signer", "", "accept the bundle only by this signer (SHA-256 of the key, hex, as export prints it)")
 	return cmd
+}
+
+// importSet keeps a set of Intel's collateral: nobody signed the set, and Intel
+// what is in it.
+func (a *app) importSet(cf *collateralFlags, file string, raw []byte) error {
+	items, err := collateral.ItemsOfSet(raw, file, time.Now())
+	if err != nil {
+		return &coded{status: exitRefused, code: "set", err: err, hint: "ask whoever made it for another copy"}
+	}
+	store, err := openCollateral(cf.cache)
+	if err != nil {
+		return err
+	}
+	if err := store.Add(items...); err != nil {
+		return err
+	}
+	return a.showItems(items, time.Now())
 }
 
 func (a *app) collateralServe(cf *collateralFlags) *cobra.Command {

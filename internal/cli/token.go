@@ -113,6 +113,7 @@ func (a *app) issue(f verifyFlags, i issueFlags) error {
 	if err != nil {
 		return policyError(f.policy, err)
 	}
+	c.Input.Grace = c.Policy.Grace()
 	v, err := attest.NewVerifier(all.Verifiers()...).Verify(c.Evidence, c.Input, c.Binding())
 	if err == nil {
 		err = appraiser.Appraise(v)

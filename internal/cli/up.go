@@ -15,6 +15,8 @@ import (
 
 func (a *app) upCommand() *cobra.Command {
 	var listen, record string
+	var fetch bool
+	var from fetchFlags
 	cmd := &cobra.Command{
 		Use: "up", Short: "Run the platform on this machine until stopped",
 		Long: "Up starts the software TEE (simulated), the node with attestation and keys inside it,\n" +
@@ -37,13 +39,15 @@ func (a *app) upCommand() *cobra.Command {
 				}
 			}
 			return server.Run(cmd.Context(), server.Config{
-				Data: data, Listen: listen, Logger: logger, Record: tap.Dir(record),
+				Data: data, Listen: listen, Logger: logger, Record: tap.Dir(record), Sources: from.sources(fetch),
 				Ready: func(p client.Platform) { a.announce(data, p) },
 			})
 		},
 	}
 	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:7443", "TCP address of the node's HTTPS face; TLS ends inside its TEE")
 	cmd.Flags().StringVar(&record, "record-traffic", "", "record everything that passes between processes into this directory, to search it (slow)")
+	cmd.Flags().BoolVar(&fetch, "fetch-collateral", true, "fetch from Intel and AMD what the node needs to verify evidence; else only what was imported")
+	from.registerSources(cmd.Flags())
 	return cmd
 }
 

@@ -24,6 +24,9 @@ func (p Paths) Root() string { return filepath.Join(p.Platform(), "root.pem") }
 // Instances holds one directory per instance.
 func (p Paths) Instances() string { return filepath.Join(p.Data, "instances") }
 
+// Collateral is what vendors publish about platforms, for the node.
+func (p Paths) Collateral() string { return filepath.Join(p.Data, "collateral") }
+
 // API is the socket of the host's API.
 func (p Paths) API() string { return filepath.Join(p.Data, "run", "api.sock") }
 

@@ -139,7 +139,7 @@ func run(t testing.TB, change func(*service)) *world {
 	t.Cleanup(func() {
 		w.end(nil)
 		<-w.ended
-		_ = w.service.log.Close()
+		w.service.close()
 	})
 	return w
 }

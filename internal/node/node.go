@@ -16,6 +16,8 @@ import (
 
 	"github.com/cloister-cc/cloister/attest"
 	"github.com/cloister-cc/cloister/attest/channel"
+	"github.com/cloister-cc/cloister/attest/collateral"
+	"github.com/cloister-cc/cloister/attest/maa"
 	"github.com/cloister-cc/cloister/compute"
 	"github.com/cloister-cc/cloister/enclave"
 	"github.com/cloister-cc/cloister/keys"
@@ -40,7 +42,10 @@ func Run(ctx context.Context, e *enclave.Enclave) error {
 	// One node serves many clients from a small heap: collecting it at every few
 	// megabytes would cost a tenth of each release.
 	debug.SetGCPercent(400)
-	defer func() { _ = s.log.Close() }()
+	defer s.close()
+	if err := s.listenForHost(ctx, e.Listen, logger); err != nil {
+		return err
+	}
 	inner, err := e.Listen(compute.NodePort)
 	if err != nil {
 		return err
@@ -51,11 +56,7 @@ func Run(ctx context.Context, e *enclave.Enclave) error {
 // serve answers clients that come through inner until ctx ends. It returns why,
 // when the reason is the node's state.
 func (s *service) serve(ctx context.Context, inner net.Listener, logger *slog.Logger) error {
-	cert, err := certificate()
-	if err != nil {
-		return err
-	}
-	l := channel.NewListener(inner, channel.ServerTLS(cert), channel.Config{Attester: s.enclave.RawAttester()}, func(_ net.Addr, err error) {
+	l := channel.NewListener(inner, s.certificates.config(), channel.Config{Attester: s.enclave.RawAttester()}, func(_ net.Addr, err error) {
 		logger.InfoContext(ctx, "client turned away", slog.Any("error", err))
 	})
 	server := &http.Server{
@@ -95,8 +96,20 @@ type service struct {
 	issuer   *attest.Issuer
 	key      *ecdsa.PrivateKey
 	verifier *attest.Verifier
-	input    func(tee.Kind) tee.Input
+	input    func(tee.Evidence) tee.Input
 	spki     []byte // of the service key
+
+	shelf        collateral.Shelf
+	providers    *maa.Service
+	access       access
+	certificates *certificates
+	closers      []func() error
+}
+
+func (s *service) close() {
+	for _, c := range s.closers {
+		_ = c()
+	}
 }
 
 func open(ctx context.Context, e *enclave.Enclave, end context.CancelCauseFunc) (*service, error) {
@@ -109,7 +122,7 @@ func open(ctx context.Context, e *enclave.Enclave, end context.CancelCauseFunc) 
 		return nil, err
 	}
 	s := &service{enclave: e, key: key, spki: spki, verifier: attest.NewVerifier(all.Verifiers()...)}
-	if s.input, err = inputFor(e); err != nil {
+	if s.input, err = s.inputs(); err != nil {
 		return nil, err
 	}
 	if s.issuer, err = newIssuer(key); err != nil {
@@ -121,27 +134,39 @@ func open(ctx context.Context, e *enclave.Enclave, end context.CancelCauseFunc) 
 	if err != nil {
 		return nil, sealedByOther(err)
 	}
+	s.closers = append(s.closers, s.log.Close)
 	s.keys.Begin(logAdapter{context.WithoutCancel(ctx), s.log, end})
-	return s, nil
+	if s.access, err = newAccess(key); err != nil {
+		return nil, err
+	}
+	if s.certificates, err = newCertificates(key); err != nil {
+		return nil, err
+	}
+	return s, s.openProviders(ctx, end)
 }
 
-// inputFor is what this node's verdicts depend on beside the evidence: the
-// vendors' embedded roots, and the development root of its own simulated
-// platform, if it is on one. Other simulated platforms prove nothing here.
-func inputFor(e *enclave.Enclave) (func(tee.Kind) tee.Input, error) {
+// inputs is what this node's verdicts depend on beside the evidence: the vendors'
+// embedded roots and what they publish of the platform, and the development root
+// of the node's own simulated platform, if it is on one. Other simulated platforms
+// prove nothing here.
+func (s *service) inputs() (func(tee.Evidence) tee.Input, error) {
 	var development tee.Roots
-	if der := e.Self().Root; len(der) > 0 {
+	if der := s.enclave.Self().Root; len(der) > 0 {
 		root, err := x509.ParseCertificate(der)
 		if err != nil {
 			return nil, fmt.Errorf("parse development root: %w", err)
 		}
 		development = tee.Roots{root}
 	}
-	return func(k tee.Kind) tee.Input {
-		if k == tee.Software {
+	return func(ev tee.Evidence) tee.Input {
+		if ev.Kind == tee.Software {
 			return tee.Input{Roots: development}
 		}
-		return tee.Input{}
+		e, err := s.shelf.For(ev, time.Now())
+		if err != nil {
+			return tee.Input{} // refused for what is missing
+		}
+		return tee.Input{Endorsements: e}
 	}, nil
 }
 

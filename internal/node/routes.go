@@ -12,6 +12,7 @@ import (
 
 	"github.com/cloister-cc/cloister/attest"
 	"github.com/cloister-cc/cloister/attest/channel"
+	"github.com/cloister-cc/cloister/attest/maa"
 	"github.com/cloister-cc/cloister/client"
 	"github.com/cloister-cc/cloister/compute"
 	"github.com/cloister-cc/cloister/internal/problem"
@@ -54,6 +55,7 @@ func (s *service) routes() http.Handler {
 	handle("PUT /v1/policies/{name...}", s.putPolicy)
 	handle("GET /v1/receipts", s.receipts)
 	handle("GET /v1/receipts/{number}", s.receipt)
+	s.providerRoutes(mux, handle)
 	return mux
 }
 
@@ -73,7 +75,13 @@ func keyProblem(err error) error {
 		return problem.New(http.StatusNotFound, "not_found", keys.ErrNotFound.Error(), "list yours: cloister key list")
 	case errors.Is(err, keys.ErrExists):
 		return problem.New(http.StatusConflict, "exists", keys.ErrExists.Error(), "choose another name, or rotate it")
-	case errors.Is(err, keys.ErrNoIdentity):
+	case errors.Is(err, maa.ErrNotFound):
+		return problem.New(http.StatusNotFound, "not_found", maa.ErrNotFound.Error(), "list yours: cloister attest provider list")
+	case errors.Is(err, maa.ErrExists):
+		return problem.New(http.StatusConflict, "exists", maa.ErrExists.Error(), "choose another name")
+	case errors.Is(err, maa.ErrInvalid):
+		return problem.New(http.StatusBadRequest, "invalid", err.Error(), "")
+	case errors.Is(err, keys.ErrNoIdentity), errors.Is(err, maa.ErrNoIdentity):
 		return problem.New(http.StatusUnauthorized, "no_identity", keys.ErrNoIdentity.Error(), "use the cloister client, which makes one")
 	case errors.Is(err, keys.ErrNonce):
 		return problem.New(http.StatusForbidden, "nonce", keys.ErrNonce.Error(), "ask for a new nonce and make new evidence")
@@ -200,7 +208,7 @@ func (s *service) attest(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	in := s.input(req.Evidence.Kind)
+	in := s.input(req.Evidence)
 	in.At, in.Grace = time.Now(), policy.Grace()
 	v, err := s.verifier.Verify(req.Evidence, in, attest.BindTo(tee.Bind(client.AttestContext, req.Nonce, req.UserData)))
 	if err != nil {

@@ -10,8 +10,10 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
+	"github.com/cloister-cc/cloister/attest/collateral"
 	"github.com/cloister-cc/cloister/client"
 	"github.com/cloister-cc/cloister/compute"
 	"github.com/cloister-cc/cloister/compute/shim"
@@ -36,6 +38,10 @@ type Config struct {
 	// Record is where everything that passes between the processes of the
 	// platform and its clients is recorded; empty records nothing.
 	Record tap.Dir
+	// Sources are the services from which collateral is fetched when the node
+	// wants some, and before it goes stale. Nil fetches nothing: then the node has
+	// what is imported into the data directory.
+	Sources *collateral.Sources
 	// Ready, when set, is called once the node is attested and serves.
 	Ready func(client.Platform)
 }
@@ -117,6 +123,10 @@ func (h *Host) serve(ctx context.Context) error {
 	failed := make(chan error, 2)
 	go func() { failed <- server.Serve(sameUser{api, h.cfg.Record}) }()
 	go func() { failed <- h.forward(ctx, tcp) }()
+	carry, stopCourier := context.WithCancel(ctx)
+	var courier sync.WaitGroup
+	courier.Go(func() { h.newCourier().run(carry) })
+	defer func() { stopCourier(); courier.Wait() }()
 	defer func() { _ = server.Close() }()
 	if h.cfg.Ready != nil {
 		h.cfg.Ready(h.info)
@@ -172,7 +182,7 @@ func (h *Host) ensureNode(ctx context.Context) error {
 // NodeLaunch is the launch document of the node: the same on every platform.
 func NodeLaunch() launch.Document {
 	d := launch.NewBuiltin(launch.RoleNode)
-	d.Ports = []uint16{compute.NodePort}
+	d.Ports = []uint16{compute.NodePort, compute.HostPort}
 	d.MemoryMiB = 512
 	d.Logs = launch.LogsStderr
 	return d

@@ -81,6 +81,14 @@ func open(data []byte) (quote []byte, b *binding, failure *tee.Failure) {
 	return quote, &binding{spki: c.RawSubjectPublicKeyInfo}, nil
 }
 
+// Quote takes the quote out of what evidence wraps it in: a header of Open
+// Enclave, or a certificate of RA-TLS. Nothing of it is verified; it is data
+// itself where there is nothing to take off, and nil where there is no quote.
+func Quote(data []byte) []byte {
+	quote, _, _ := open(data)
+	return quote
+}
+
 // check wants the first half of the report data to be the SHA-256 of the
 // certificate's key, in one of the forms in which frameworks hash it: the DER
 // (Gramine), or the PEM with or without the NUL behind it (Open Enclave).

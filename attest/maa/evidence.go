@@ -1,0 +1,207 @@
+package maa
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/pem"
+	"strconv"
+	"strings"
+
+	"github.com/cloister-cc/cloister/attest"
+	"github.com/cloister-cc/cloister/attest/azurepolicy"
+	"github.com/cloister-cc/cloister/tee"
+)
+
+// wireRequest is the body of an attest call. Which members there can be depends
+// on the attestation type. Members that are not here are refused: one may ask for
+// a check that nobody would make.
+type wireRequest struct {
+	Quote        string          `json:"quote"`
+	Report       string          `json:"report"`
+	RuntimeData  *wireData       `json:"runtimeData"`
+	InitTimeData *wireData       `json:"initTimeData"`
+	Draft        *string         `json:"draftPolicyForAttestation"`
+	Nonce        json.RawMessage `json:"nonce"`
+}
+
+// wireData is data that the evidence vouches for.
+type wireData struct {
+	Data string `json:"data"`
+	Type string `json:"dataType"`
+}
+
+// attestRequest is an attest call that was read.
+type attestRequest struct {
+	evidence
+	draft *string
+	nonce string
+}
+
+// evidence is the evidence of a call with the data that it is to vouch for. Data
+// is Binary or JSON, so one of each two is nil.
+type evidence struct {
+	tee.Evidence
+	bound                     []byte // the bytes whose digest is in the report data; nil for none
+	runtime, runtimeJSON      []byte
+	launched                  []byte // the bytes whose digest was given at launch
+	initTimeJSON              []byte
+	hasRuntime, hasLaunchData bool
+}
+
+// maxNonce bounds a nonce that is repeated in the token, in bytes.
+const maxNonce = 1024
+
+// readRequest reads the body of an attest call.
+func readRequest(typ string, b []byte) (attestRequest, error) {
+	var w wireRequest
+	if err := attest.DecodeExact(b, &w, "quote", "report", "runtimeData", "initTimeData", "data", "dataType", "draftPolicyForAttestation", "nonce"); err != nil {
+		return attestRequest{}, badRequest("the body is not the JSON of this attestation type", err.Error())
+	}
+	q := attestRequest{draft: w.Draft}
+	var err error
+	if q.Evidence, err = w.evidence(typ); err != nil {
+		return attestRequest{}, err
+	}
+	if q.nonce, err = readNonce(w.Nonce); err != nil {
+		return attestRequest{}, err
+	}
+	if w.RuntimeData != nil {
+		data, isJSON, err := w.RuntimeData.read("runtimeData")
+		if err != nil {
+			return attestRequest{}, err
+		}
+		q.bound, q.hasRuntime = data, true
+		if isJSON {
+			q.runtimeJSON = data
+		} else {
+			q.runtime = data
+		}
+	}
+	if w.InitTimeData != nil {
+		data, isJSON, err := w.InitTimeData.read("initTimeData")
+		if err != nil {
+			return attestRequest{}, err
+		}
+		q.launched, q.hasLaunchData = data, true
+		if isJSON {
+			q.initTimeJSON = data
+		}
+	}
+	return q, nil
+}
+
+func (w wireRequest) evidence(typ string) (tee.Evidence, error) {
+	member, text, other := "quote", w.Quote, w.Report
+	if typ == "OpenEnclave" || typ == "SevSnpVm" {
+		member, text, other = "report", w.Report, w.Quote
+	}
+	if other != "" {
+		return tee.Evidence{}, badRequest("this attestation type has the member "+member+" and not the other", "")
+	}
+	data, err := azurepolicy.DecodeBase64(text)
+	if err != nil || len(data) == 0 {
+		return tee.Evidence{}, badRequest(member+": want base64url of the evidence", "")
+	}
+	if typ == "SevSnpVm" {
+		return snpEvidence(data)
+	}
+	return tee.Evidence{Kind: attestationTypes()[typ], Data: data}, nil
+}
+
+// snpEvidence reads the JSON that stands in the member report of SevSnpVm.
+// Endorsements are of Microsoft's utility VMs; no claim is made of them.
+func snpEvidence(b []byte) (tee.Evidence, error) {
+	var w struct {
+		Report       string `json:"SnpReport"`
+		Chain        string `json:"VcekCertChain"`
+		Endorsements string `json:"Endorsements"`
+	}
+	if err := attest.DecodeExact(b, &w, "SnpReport", "VcekCertChain", "Endorsements"); err != nil {
+		return tee.Evidence{}, badRequest("report: want base64url of JSON with SnpReport and VcekCertChain", err.Error())
+	}
+	report, err := azurepolicy.DecodeBase64(w.Report)
+	if err != nil {
+		return tee.Evidence{}, badRequest("SnpReport: want base64url of the report", "")
+	}
+	chain, err := azurepolicy.DecodeBase64(w.Chain)
+	if err != nil {
+		return tee.Evidence{}, badRequest("VcekCertChain: want base64url of certificates in PEM", "")
+	}
+	ev := tee.Evidence{Kind: tee.SNP, Data: report}
+	for rest := bytes.TrimSpace(chain); len(rest) > 0; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil || block.Type != "CERTIFICATE" || len(ev.Certificates) == attest.MaxCertificates {
+			return tee.Evidence{}, badRequest("VcekCertChain: want at most "+strconv.Itoa(attest.MaxCertificates)+" certificates in PEM and nothing else", "")
+		}
+		ev.Certificates = append(ev.Certificates, block.Bytes)
+		rest = bytes.TrimSpace(rest)
+	}
+	return ev, nil
+}
+
+// readNonce takes text, or a number, as some of Microsoft's clients send it.
+func readNonce(raw json.RawMessage) (string, error) {
+	if len(raw) == 0 {
+		return "", nil
+	}
+	var text string
+	if json.Unmarshal(raw, &text) == nil && len(text) <= maxNonce {
+		return text, nil
+	}
+	if n, err := strconv.ParseUint(string(raw), 10, 64); err == nil {
+		return strconv.FormatUint(n, 10), nil
+	}
+	return "", badRequest("nonce: want text of at most "+strconv.Itoa(maxNonce)+" bytes, or a number", "")
+}
+
+func (d wireData) read(member string) (data []byte, isJSON bool, err error) {
+	data, err = azurepolicy.DecodeBase64(d.Data)
+	if err != nil {
+		return nil, false, badRequest(member+".data: want base64url", "")
+	}
+	switch strings.ToLower(d.Type) {
+	case "binary":
+		return data, false, nil
+	case "json":
+		if attest.CheckJSONObject(data) != nil {
+			return nil, false, badRequest(member+".data: dataType is JSON, and it is not one object with each member once", "")
+		}
+		return data, true, nil
+	}
+	return nil, false, badRequest(member+".dataType: want Binary or JSON", "")
+}
+
+// binding is what the report data has to be: the SHA-256 of the runtime data in
+// its first half. The other half is the attester's own, and a claim. Without
+// runtime data Microsoft's service compares nothing, and so its tokens say nothing
+// of freshness.
+func (e evidence) binding() attest.Binding {
+	if !e.hasRuntime {
+		return attest.WithoutFreshness()
+	}
+	digest := sha256.Sum256(e.bound)
+	return attest.BindBy(func(c tee.Claims) (want [64]byte) {
+		copy(want[:], c.ReportData)
+		copy(want[:], digest[:])
+		return want
+	})
+}
+
+// checkLaunch compares the data that was given at launch with the digest that the
+// evidence has of it: its SHA-256, then zeros, in the field that each TEE has for
+// that.
+func (e evidence) checkLaunch(c tee.Claims) error {
+	if !e.hasLaunchData {
+		return nil
+	}
+	field := map[tee.Kind]string{tee.SGX: "config_id", tee.SNP: "host_data", tee.TDX: "mr_config_id"}[c.TEE]
+	got, _ := c.Vendor[field].(string)
+	digest := sha256.Sum256(e.launched)
+	want := hex.EncodeToString(digest[:])
+	if len(got) < len(want) || got != want+strings.Repeat("0", len(got)-len(want)) {
+		return tee.Refuse(c.TEE, tee.CodeBinding, field, "the SHA-256 of initTimeData", "another", "the TEE was launched with other data")
+	}
+	return nil
+}

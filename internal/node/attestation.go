@@ -1,0 +1,78 @@
+package node
+
+import (
+	"context"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"github.com/cloister-cc/cloister/attest"
+	"github.com/cloister-cc/cloister/attest/maa"
+	"github.com/cloister-cc/cloister/client"
+	"github.com/cloister-cc/cloister/keys"
+	"github.com/cloister-cc/cloister/keys/statelog"
+	"github.com/cloister-cc/cloister/tee"
+)
+
+// providerCounter is the monotonic counter of the log of attestation providers.
+const providerCounter = "node-providers"
+
+// openProviders opens the attestation providers and their log.
+func (s *service) openProviders(ctx context.Context, end context.CancelCauseFunc) error {
+	s.providers = maa.New(maa.Config{Verify: s.verify, Caller: s.access.caller})
+	path := filepath.Join(s.enclave.StateDir(), "providers.log")
+	log, err := statelog.Open(ctx, s.enclave, path, providerCounter, func(_ statelog.Position, b []byte) error { return s.providers.Replay(b) })
+	if err != nil {
+		return sealedByOther(err)
+	}
+	s.closers = append(s.closers, log.Close)
+	return s.providers.Begin(providerLog{logAdapter{context.WithoutCancel(ctx), log, end}})
+}
+
+// providerLog makes a state log the providers' log.
+type providerLog struct{ logAdapter }
+
+func (l providerLog) Append(entry []byte) error {
+	_, err := l.logAdapter.Append([][]byte{entry})
+	return err
+}
+
+// verify proves evidence now, with the collateral that the node has.
+func (s *service) verify(_ context.Context, ev tee.Evidence, grace time.Duration, want attest.Binding) (*attest.Verified, error) {
+	in := s.input(ev)
+	in.At, in.Grace = time.Now(), grace
+	return s.verifier.Verify(ev, in, want)
+}
+
+// providerRoutes are the face of Azure Attestation, and the owners' own calls.
+func (s *service) providerRoutes(mux *http.ServeMux, handle func(string, func(*http.Request) (any, error))) {
+	for _, path := range []string{"/attest/", "/policies/", "/certificates", "/certificates:add", "/certificates:remove", "/certs", "/.well-known/openid-configuration", maa.Prefix} {
+		mux.Handle(path, s.providers)
+	}
+	handle("GET /v1/providers", func(r *http.Request) (any, error) { return s.providers.List(owner(r)) })
+	handle("POST /v1/providers", func(r *http.Request) (any, error) {
+		var c maa.Settings
+		if err := decode(r, &c); err != nil {
+			return nil, err
+		}
+		return s.providers.Create(owner(r), c)
+	})
+	handle("GET /v1/providers/{name}", func(r *http.Request) (any, error) { return s.providers.Get(owner(r), r.PathValue("name")) })
+	handle("DELETE /v1/providers/{name}", func(r *http.Request) (any, error) {
+		return struct{}{}, s.providers.Delete(owner(r), r.PathValue("name"))
+	})
+	handle("POST /v1/providers/{name}/rotate", func(r *http.Request) (any, error) {
+		return s.providers.Rotate(owner(r), r.PathValue("name"))
+	})
+	handle("POST /v1/access", func(r *http.Request) (any, error) {
+		o := owner(r)
+		if o == nil {
+			return nil, keys.ErrNoIdentity
+		}
+		token, ends := s.access.give(o)
+		return client.AccessToken{Token: token, Expires: ends}, nil
+	})
+	handle("GET /v1/authority", func(*http.Request) (any, error) {
+		return client.Authority{Certificate: s.certificates.pem()}, nil
+	})
+}
