@@ -18,14 +18,21 @@ import (
 // Listen accepts connections to a port that the launch document lists; each
 // port once. They come through the host: speak TLS on them.
 func (e *Enclave) Listen(port uint16) (net.Listener, error) {
-	if _, err := e.agent.Do(call.Request{Op: call.Listen, Number: uint64(port)}); err != nil {
-		return nil, err
-	}
 	p := e.agent.(native).ports
 	if p == nil {
 		return nil, &tee.Error{Code: tee.CodeUnavailable, Op: "listen", Err: ErrOutside}
 	}
-	return p.listen(port)
+	// The listener is there before the agent lets anybody in: a connection that
+	// came first would be closed.
+	l, err := p.listen(port)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := e.agent.Do(call.Request{Op: call.Listen, Number: uint64(port)}); err != nil {
+		p.forget(port)
+		return nil, err
+	}
+	return l, nil
 }
 
 // ports hands the connections that the agent sends, as file descriptors on one
@@ -55,6 +62,13 @@ func (p *ports) listen(port uint16) (net.Listener, error) {
 	l := &listener{port: port, conns: make(chan net.Conn, backlog), closed: make(chan struct{})}
 	p.listeners[port] = l
 	return l, nil
+}
+
+// forget gives a port back that the agent did not open.
+func (p *ports) forget(port uint16) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.listeners, port)
 }
 
 // receive runs until the agent closes its end, which ends every listener.
