@@ -72,6 +72,37 @@ func BenchmarkVerifyToken(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed())/float64(b.N)/bare, "x-bare-verify")
 }
 
+// BenchmarkTokenForms compares the two forms of the same verdict, in time and in
+// bytes.
+func BenchmarkTokenForms(b *testing.B) {
+	key := newKey(b, elliptic.P256())
+	i := newIssuer(b, func(c *attest.IssuerConfig) { c.Key = key })
+	verdict, v := hardware(), trusting(i)
+	jwt := must[string](b)(i.Issue(verdict, policyDigest, attest.IssueOptions{}))
+	cwt := must[[]byte](b)(i.IssueCWT(verdict, policyDigest, attest.IssueOptions{}))
+	issueJWT := func() error { _, err := i.Issue(verdict, policyDigest, attest.IssueOptions{}); return err }
+	issueCWT := func() error { _, err := i.IssueCWT(verdict, policyDigest, attest.IssueOptions{}); return err }
+	verifyJWT := func() error { _, err := v.Verify(jwt, at); return err }
+	verifyCWT := func() error { _, err := v.VerifyCWT(cwt, at); return err }
+	for _, c := range []struct {
+		name     string
+		cwt, jwt func() error
+	}{{"issue", issueCWT, issueJWT}, {"verify", verifyCWT, verifyJWT}} {
+		b.Run(c.name, func(b *testing.B) {
+			peer := measure(b, c.jwt)
+			b.ReportAllocs()
+			b.ResetTimer()
+			for b.Loop() {
+				if err := c.cwt(); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed())/float64(b.N)/peer, "x-jwt")
+			b.ReportMetric(float64(len(cwt))/float64(len(jwt)), "bytes/jwt-byte")
+		})
+	}
+}
+
 // measure returns the fastest of several batches of f, in ns per call: what the
 // operation costs when the machine does nothing else.
 func measure(b *testing.B, f func() error) float64 {

@@ -26,7 +26,7 @@ const FindingBindingUnchecked tee.Code = "binding_unchecked"
 
 // The reasons for which a [TokenVerifier] refuses a token.
 const (
-	CodeTokenMalformed tee.Code = "token_malformed"  // not a compact JWS with EAR claims
+	CodeTokenMalformed tee.Code = "token_malformed"  // not a JWS or COSE_Sign1 with EAR claims in our one form
 	CodeTokenAlgorithm tee.Code = "token_algorithm"  // alg is not ES256 or ES384, or not the key's own
 	CodeTokenKey       tee.Code = "token_key"        // kid is not among the keys of the verifier
 	CodeTokenSignature tee.Code = "token_signature"  // the signature does not verify

@@ -12,8 +12,12 @@ import (
 	"github.com/cloister-cc/cloister/tee"
 )
 
-// EARProfile is the eat_profile of every token (draft-ietf-rats-ear section 3).
-const EARProfile = "tag:github.com,2023:veraison/ear"
+// The eat_profile of every token: of JWTs the one that Trustee and Veraison write
+// and read today, of CWTs the one of draft-ietf-rats-ear-04 section 3.
+const (
+	EARProfile    = "tag:github.com,2023:veraison/ear"
+	EARProfileCWT = "tag:ietf.org,2026:rats/ear#04"
+)
 
 // Status is a trustworthiness tier of AR4SI (draft-ietf-rats-ar4si section 2.3)
 // in EAR's spelling.
@@ -45,8 +49,8 @@ const (
 	minNonce, maxNonce = 8, 64 // bytes; RFC 9711 section 4.1 bounds their text
 )
 
-// earClaims is the body of a token, in the order in which it is written. All
-// members but aud, eat_nonce and cnf are required.
+// earClaims is the body of a token, in the order in which a JWT has it; see
+// [cwtOf] for the CBOR form. All members but aud, eat_nonce and cnf are required.
 type earClaims struct {
 	Profile    string          `json:"eat_profile"`
 	Issuer     string          `json:"iss"`
@@ -104,11 +108,21 @@ type trustVector struct {
 
 // cloisterClaims is what EAR has no words for.
 type cloisterClaims struct {
-	Claims             json.RawMessage `json:"claims"` // tee.Claims.Tree
-	Findings           []tee.Finding   `json:"findings"`
-	EvidenceDigest     string          `json:"evidence_digest"`     // hex
-	EndorsementsDigest string          `json:"endorsements_digest"` // hex
-	VerifiedAt         int64           `json:"verified_at"`         // Unix seconds
+	Claims             claimsTree    `json:"claims"` // tee.Claims.Tree
+	Findings           []tee.Finding `json:"findings"`
+	EvidenceDigest     string        `json:"evidence_digest"`     // hex
+	EndorsementsDigest string        `json:"endorsements_digest"` // hex
+	VerifiedAt         int64         `json:"verified_at"`         // Unix seconds
+}
+
+// claimsTree reads whole numbers as int64 or uint64, as [tee.Claims.Tree] makes
+// them.
+type claimsTree map[string]any
+
+// UnmarshalJSON decodes a claims tree.
+func (t *claimsTree) UnmarshalJSON(b []byte) (err error) {
+	*t, err = decodeTree(b)
+	return err
 }
 
 // treeSummary is what the rest of a token must agree with.
@@ -196,8 +210,6 @@ func digestFromHex(s string) ([32]byte, bool) {
 	return [32]byte(b), true
 }
 
-// decodeTree decodes a claims tree with whole numbers as int64 or uint64, as
-// [tee.Claims.Tree] makes them.
 func decodeTree(b []byte) (map[string]any, error) {
 	d := json.NewDecoder(strings.NewReader(string(b)))
 	d.UseNumber()
@@ -221,7 +233,7 @@ func plainNumbers(v any) (any, error) {
 		if u, err := strconv.ParseUint(string(v), 10, 64); err == nil {
 			return u, nil
 		}
-		if i, err := strconv.ParseInt(string(v), 10, 64); err == nil {
+		if i, err := strconv.ParseInt(string(v), 10, 64); err == nil && i < 0 { // -0 is no integer
 			return i, nil
 		}
 		f, err := v.Float64()

@@ -1,6 +1,7 @@
 package attest_test
 
 import (
+	"bytes"
 	"crypto/elliptic"
 	"errors"
 	"strings"
@@ -71,6 +72,40 @@ func FuzzParsePolicy(f *testing.F) {
 			_ = a.Appraise(hardware())
 			if a.Appraise(&attest.Verified{}) == nil {
 				t.Fatal("accepts claims of nothing")
+			}
+		}
+	})
+}
+
+// FuzzVerifyCWT feeds whole tokens, which nobody without the key can make, and
+// headers and bodies under a good signature, which a defective issuer could.
+func FuzzVerifyCWT(f *testing.F) {
+	w := newCWTWorld(f)
+	full := must[[]byte](f)(w.issuer.IssueCWT(hardware(), policyDigest, attest.IssueOptions{Audience: "a", Nonce: make([]byte, 8), Confirm: &w.key.PublicKey}))
+	header := w.header(f)
+	for _, t := range [][]byte{w.token, full} {
+		f.Add(t)
+		f.Add(openCOSE(f, t).Payload)
+	}
+	f.Add(header)
+	f.Add([]byte{0xd8, 0x3d, 0xd2, 0x84, 0x40, 0xa0, 0x40, 0x40})
+	v := w.verify
+	v.AllowAnyPolicy = true
+	f.Fuzz(func(t *testing.T, b []byte) {
+		res, err := v.VerifyCWT(b, at)
+		if err == nil && !bytes.Equal(b, w.token) {
+			t.Fatalf("forged: %+v", res)
+		}
+		for _, token := range [][]byte{b, forgeCWT(t, w.key, header, b), forgeCWT(t, w.key, b, openCOSE(t, w.token).Payload)} {
+			res, err := v.VerifyCWT(token, at)
+			if err != nil && !errors.Is(err, attest.ErrToken) {
+				t.Fatalf("got %v, want ErrToken", err)
+			}
+			if (res == nil) != (err != nil) {
+				t.Fatalf("result %v beside error %v", res, err)
+			}
+			if res != nil && (res.Simulated || res.Debug || res.Issuer != w.issuer.Name() || res.Audience != "" || res.Status != attest.StatusAffirming) {
+				t.Fatalf("accepted %+v", res)
 			}
 		}
 	})

@@ -35,8 +35,8 @@ type IssuerConfig struct {
 	Now func() time.Time
 }
 
-// Issuer states verdicts as signed attestation results: EAR in a JWT. It is
-// immutable and safe for concurrent use; the zero value issues nothing.
+// Issuer states verdicts as signed attestation results: EAR in a JWT or in a CWT.
+// It is immutable and safe for concurrent use; the zero value issues nothing.
 type Issuer struct {
 	cfg  IssuerConfig
 	own  tokenKey
@@ -101,22 +101,7 @@ type IssueOptions struct {
 // Evidence that was verified [WithoutFreshness] gets no token: it may be
 // anybody's.
 func (i *Issuer) Issue(v *Verified, policyDigest [32]byte, o IssueOptions) (string, error) {
-	if i == nil || i.cfg.Key == nil {
-		return "", errors.New("issue token: the issuer has no key")
-	}
-	if v == nil || v.Claims.TEE == "" {
-		return "", errors.New("issue token: nothing was verified")
-	}
-	for _, f := range v.Findings {
-		if f.Code == FindingBindingUnchecked {
-			return "", errors.New("issue token: the evidence was not compared with a binding: it may be a recording")
-		}
-	}
-	c, err := i.claims(v, policyDigest, o)
-	if err != nil {
-		return "", fmt.Errorf("issue token: %w", err)
-	}
-	b, err := json.Marshal(c)
+	b, err := i.statement(v, policyDigest, o)
 	if err != nil {
 		return "", fmt.Errorf("issue token: %w", err)
 	}
@@ -130,13 +115,29 @@ func (i *Issuer) Issue(v *Verified, policyDigest [32]byte, o IssueOptions) (stri
 	return token, nil
 }
 
+// statement returns the body of a token in JSON if v may have one at all.
+func (i *Issuer) statement(v *Verified, policyDigest [32]byte, o IssueOptions) ([]byte, error) {
+	if i == nil || i.cfg.Key == nil {
+		return nil, errors.New("the issuer has no key")
+	}
+	if v == nil || v.Claims.TEE == "" {
+		return nil, errors.New("nothing was verified")
+	}
+	for _, f := range v.Findings {
+		if f.Code == FindingBindingUnchecked {
+			return nil, errors.New("the evidence was not compared with a binding: it may be a recording")
+		}
+	}
+	c, err := i.claims(v, policyDigest, o)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(c)
+}
+
 func (i *Issuer) claims(v *Verified, policyDigest [32]byte, o IssueOptions) (earClaims, error) {
 	id := make([]byte, 16)
 	if _, err := rand.Read(id); err != nil {
-		return earClaims{}, err
-	}
-	tree, err := json.Marshal(v.Claims.Tree())
-	if err != nil {
 		return earClaims{}, err
 	}
 	now := i.cfg.Now()
@@ -148,7 +149,7 @@ func (i *Issuer) claims(v *Verified, policyDigest [32]byte, o IssueOptions) (ear
 		Simulated:  &summary.Simulated, Debug: &summary.Debug,
 		Devices: map[string]earAppraisal{deviceName: appraisalOf(summary, policyDigest)},
 		Cloister: &cloisterClaims{
-			Claims: tree, Findings: append([]tee.Finding{}, v.Findings...), VerifiedAt: v.At.Unix(),
+			Claims: v.Claims.Tree(), Findings: append([]tee.Finding{}, v.Findings...), VerifiedAt: v.At.Unix(),
 			EvidenceDigest: hex.EncodeToString(v.EvidenceDigest[:]), EndorsementsDigest: hex.EncodeToString(v.EndorsementsDigest[:]),
 		},
 	}

@@ -33,20 +33,21 @@ type tokenKey struct {
 	jwk    jwk
 }
 
-// algorithm is a JWS signature algorithm (RFC 7518 section 3.4) with the sizes
-// and the hash that its curve fixes.
+// algorithm is a signature algorithm (RFC 7518 section 3.4, RFC 9053 section 2.1)
+// with the sizes and the hash that its curve fixes here.
 type algorithm struct {
-	name, crv string
-	curve     elliptic.Curve
-	size      int // bytes of a coordinate, and of each half of a signature
-	hash      func([]byte) []byte
+	name, crv          string
+	coseAlg, coseCurve int64 // the same two in COSE (RFC 9053 sections 2.1 and 7.1)
+	curve              elliptic.Curve
+	size               int // bytes of a coordinate, and of each half of a signature
+	hash               func([]byte) []byte
 }
 
 // algorithms returns what may sign an attestation result, and nothing else.
 func algorithms() []algorithm {
 	return []algorithm{
-		{"ES256", "P-256", elliptic.P256(), 32, func(b []byte) []byte { d := sha256.Sum256(b); return d[:] }},
-		{"ES384", "P-384", elliptic.P384(), 48, func(b []byte) []byte { d := sha512.Sum384(b); return d[:] }},
+		{"ES256", "P-256", -7, 1, elliptic.P256(), 32, func(b []byte) []byte { d := sha256.Sum256(b); return d[:] }},
+		{"ES384", "P-384", -35, 2, elliptic.P384(), 48, func(b []byte) []byte { d := sha512.Sum384(b); return d[:] }},
 	}
 }
 

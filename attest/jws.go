@@ -29,13 +29,10 @@ func signToken(key *ecdsa.PrivateKey, public tokenKey, claims []byte) (string, e
 		return "", err
 	}
 	input := encode64(header) + "." + encode64(claims)
-	r, s, err := ecdsa.Sign(rand.Reader, key, public.alg.hash([]byte(input)))
+	sig, err := public.sign(key, input)
 	if err != nil {
 		return "", err
 	}
-	sig := make([]byte, 2*public.alg.size)
-	r.FillBytes(sig[:public.alg.size])
-	s.FillBytes(sig[public.alg.size:])
 	return input + "." + encode64(sig), nil
 }
 
@@ -95,17 +92,37 @@ func checkHeader(header []byte, keys KeySet) (k tokenKey, r refusals) {
 			a = known
 		}
 	}
+	k = keys.choose(&r, a, kid)
+	return k, r
+}
+
+// choose returns the key that a header names, if it is the issuer's and of the
+// algorithm that the header names; the zero algorithm is one that is not known.
+func (s KeySet) choose(r *refusals, a algorithm, kid string) tokenKey {
 	if a.name == "" {
 		r.add(CodeTokenAlgorithm, "alg", "ES256 or ES384", "another", "unsigned, MACed and RSA-signed tokens prove nothing here")
 	}
-	k, known := keys.find(kid)
+	k, known := s.find(kid)
 	switch {
 	case !known:
 		r.add(CodeTokenKey, "kid", "a key of the issuer", "another", "fetch the issuer's key set again if it has rotated its keys")
 	case a.name != "" && k.alg.name != a.name:
 		r.add(CodeTokenAlgorithm, "alg", k.alg.name, a.name, "the key is of another algorithm")
 	}
-	return k, r
+	return k
+}
+
+// sign returns r and s, each of the size of the curve (RFC 7518 section 3.4, RFC
+// 9053 section 2.1).
+func (k tokenKey) sign(private *ecdsa.PrivateKey, input string) ([]byte, error) {
+	r, s, err := ecdsa.Sign(rand.Reader, private, k.alg.hash([]byte(input)))
+	if err != nil {
+		return nil, err
+	}
+	sig := make([]byte, 2*k.alg.size)
+	r.FillBytes(sig[:k.alg.size])
+	s.FillBytes(sig[k.alg.size:])
+	return sig, nil
 }
 
 func (k tokenKey) signed(input string, sig []byte) bool {

@@ -29,14 +29,9 @@ func DecodeStrictNamed(b []byte, v any, allowed func(string) bool) error {
 	return walkMembers(b, allowed)
 }
 
-// DecodeExact is as [DecodeStrict] for documents of others, whose members have
-// exactly the given names, in whatever spelling these have.
+// DecodeExact is [DecodeStrictNamed] with a list of names.
 func DecodeExact(b []byte, v any, names ...string) error {
-	allowed := func(s string) bool { return slices.Contains(names, s) }
-	if err := checkMembers(b, allowed); err != nil {
-		return err
-	}
-	return decodeKnown(b, v)
+	return DecodeStrictNamed(b, v, func(s string) bool { return slices.Contains(names, s) })
 }
 
 // CheckJSONObject refuses what is not one JSON object with each member once, not

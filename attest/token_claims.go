@@ -8,26 +8,29 @@ import (
 	"github.com/cloister-cc/cloister/tee"
 )
 
-// parseClaims reads the body of a token whose signature has been verified. It
-// refuses a body in which a member is missing, repeated, or contradicts another.
-func parseClaims(raw []byte) (*earClaims, earAppraisal, *Result, refusals) {
-	var r refusals
-	bad := func(claim, want string) {
-		r.add(CodeTokenMalformed, claim, want, "another form", "defect of the issuer: report it")
-	}
-	var c earClaims
-	if err := checkMembers(raw, claimName); err != nil {
-		bad("claims", "one JSON object with each member once")
-		return nil, earAppraisal{}, nil, r
-	}
-	if profileOf(raw) != EARProfile {
+// bad adds what is wrong with a body that has a good signature.
+func (r *refusals) bad(claim, want string) {
+	r.add(CodeTokenMalformed, claim, want, "another form", "defect of the issuer: report it")
+}
+
+// parseClaims reads the JSON body of a token whose signature has been verified.
+func parseClaims(raw []byte) (c earClaims, r refusals) {
+	switch {
+	case checkMembers(raw, claimName) != nil:
+		r.bad("claims", "one JSON object with each member once")
+	case profileOf(raw) != EARProfile:
 		r.add(CodeTokenProfile, "eat_profile", EARProfile, "another", "the token is of another kind or version")
-		return nil, earAppraisal{}, nil, r
+	case json.Unmarshal(raw, &c) != nil:
+		r.bad("claims", "the members of an EAR of this issuer")
 	}
-	if err := json.Unmarshal(raw, &c); err != nil {
-		bad("claims", "the members of an EAR of this issuer")
-		return nil, earAppraisal{}, nil, r
-	}
+	return c, r
+}
+
+// read takes the result out of a body. It refuses one in which a claim is
+// missing or contradicts another.
+func (c *earClaims) read() (earAppraisal, *Result, refusals) {
+	var r refusals
+	bad := r.bad
 	device, ok := c.Devices[deviceName]
 	switch {
 	case !ok || len(c.Devices) != 1:
@@ -38,7 +41,7 @@ func parseClaims(raw []byte) (*earClaims, earAppraisal, *Result, refusals) {
 		bad("iat, nbf, exp", "whole seconds")
 	}
 	if len(r) > 0 {
-		return nil, earAppraisal{}, nil, r
+		return earAppraisal{}, nil, r
 	}
 	res := &Result{
 		Issuer: c.Issuer, ID: c.ID, IssuedAt: time.Unix(*c.IssuedAt, 0).UTC(), Expires: time.Unix(*c.Expires, 0).UTC(),
@@ -53,10 +56,10 @@ func parseClaims(raw []byte) (*earClaims, earAppraisal, *Result, refusals) {
 	res.readDigests(c, device, bad)
 	res.readTree(c, device, bad)
 	res.readBinding(c, bad)
-	return &c, device, res, r
+	return device, res, r
 }
 
-func (res *Result) readDigests(c earClaims, device earAppraisal, bad func(claim, want string)) {
+func (res *Result) readDigests(c *earClaims, device earAppraisal, bad func(claim, want string)) {
 	var ok [3]bool
 	res.EvidenceDigest, ok[0] = digestFromHex(c.Cloister.EvidenceDigest)
 	res.EndorsementsDigest, ok[1] = digestFromHex(c.Cloister.EndorsementsDigest)
@@ -68,10 +71,9 @@ func (res *Result) readDigests(c earClaims, device earAppraisal, bad func(claim,
 
 // readTree takes the claims tree, which everything that the token says about the
 // device elsewhere must agree with.
-func (res *Result) readTree(c earClaims, device earAppraisal, bad func(claim, want string)) {
+func (res *Result) readTree(c *earClaims, device earAppraisal, bad func(claim, want string)) {
 	var s treeSummary
-	var err error
-	if res.Claims, err = decodeTree(c.Cloister.Claims); err != nil || summarize(res.Claims, &s) != nil {
+	if res.Claims = c.Cloister.Claims; summarize(res.Claims, &s) != nil {
 		bad("cloister.claims", "a claims tree")
 		return
 	}
@@ -87,7 +89,7 @@ func (res *Result) readTree(c earClaims, device earAppraisal, bad func(claim, wa
 	}
 }
 
-func (res *Result) readBinding(c earClaims, bad func(claim, want string)) {
+func (res *Result) readBinding(c *earClaims, bad func(claim, want string)) {
 	if c.Nonce != nil {
 		var ok bool
 		if res.Nonce, ok = decode64(*c.Nonce); !ok || len(res.Nonce) < minNonce || len(res.Nonce) > maxNonce {

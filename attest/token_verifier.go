@@ -82,20 +82,32 @@ type Result struct {
 // Verify returns what a token says if it is acceptable at the given time. The
 // error is a [*TokenError]; content is judged only after the signature verified.
 func (v TokenVerifier) Verify(token string, at time.Time) (*Result, error) {
+	return v.verify(at, func() (earClaims, tokenKey, refusals) {
+		raw, key, r := openToken(token, v.Keys)
+		if len(r) > 0 {
+			return earClaims{}, tokenKey{}, r
+		}
+		c, r := parseClaims(raw)
+		return c, key, r
+	})
+}
+
+// verify judges what open takes out of a token, whose signature it has verified.
+func (v TokenVerifier) verify(at time.Time, open func() (earClaims, tokenKey, refusals)) (*Result, error) {
 	if r := v.unprepared(at); len(r) > 0 {
 		return nil, refuseToken(r)
 	}
-	raw, key, r := openToken(token, v.Keys)
+	c, key, r := open()
 	if len(r) > 0 {
 		return nil, refuseToken(r)
 	}
-	c, device, res, r := parseClaims(raw)
+	device, res, r := c.read()
 	if len(r) > 0 {
 		return nil, refuseToken(r)
 	}
 	res.KeyID = key.id
-	v.checkParties(&r, c)
-	v.checkTime(&r, c, at)
+	v.checkParties(&r, &c)
+	v.checkTime(&r, &c, at)
 	v.checkStatus(&r, device, res)
 	v.checkPossession(&r, res)
 	if len(r) > 0 {

@@ -22,10 +22,11 @@ const (
 )
 
 // Binding says what the report data of the evidence must be. The zero value is
-// refused; use [BindTo], [BindBy] or, knowing its hazard, [WithoutFreshness].
+// refused; use [BindTo], [BindToShort], [BindBy] or, knowing its hazard,
+// [WithoutFreshness].
 type Binding struct {
 	mode bindingMode
-	want func(tee.Claims) [64]byte
+	want func(tee.Claims) []byte
 }
 
 type bindingMode uint8
@@ -48,7 +49,21 @@ func BindBy(want func(tee.Claims) [64]byte) Binding {
 	if want == nil {
 		return Binding{}
 	}
-	return Binding{mode: bindExact, want: want}
+	return Binding{mode: bindExact, want: func(c tee.Claims) []byte {
+		d := want(c)
+		return d[:]
+	}}
+}
+
+// BindToShort requires exactly this report data, of 32 to 64 bytes, from a TEE
+// whose report data has no fixed size: what a TPM quotes is as long as its guest
+// made it. Others have 64 bytes and no less.
+func BindToShort(reportData []byte) Binding {
+	if len(reportData) < 32 || len(reportData) > 64 {
+		return Binding{}
+	}
+	want := slices.Clone(reportData)
+	return Binding{mode: bindExact, want: func(tee.Claims) []byte { return want }}
 }
 
 // WithoutFreshness accepts any report data. Hazard: the evidence may be a
@@ -176,8 +191,8 @@ func (b Binding) check(c tee.Claims, findings []tee.Finding) ([]tee.Finding, err
 			Detail: "report data was not compared: the evidence may be a recording"}), nil
 	}
 	want := b.want(c)
-	if subtle.ConstantTimeCompare(c.ReportData, want[:]) != 1 {
-		return nil, tee.Refuse(c.TEE, tee.CodeBinding, "report_data", hex.EncodeToString(want[:]), hex.EncodeToString(c.ReportData),
+	if subtle.ConstantTimeCompare(c.ReportData, want) != 1 {
+		return nil, tee.Refuse(c.TEE, tee.CodeBinding, "report_data", hex.EncodeToString(want), hex.EncodeToString(c.ReportData),
 			"the evidence answers another nonce, or vouches for another key")
 	}
 	return findings, nil

@@ -226,3 +226,28 @@ func TestFakeStaysAFake(t *testing.T) {
 	_, _, err := f.Verify(evidence(t, f), tee.Input{Roots: []*x509.Certificate{}, At: at})
 	wantCodes(t, err, tee.ErrNotVerified, tee.CodeChain)
 }
+
+// quoting is a TEE whose report data is its evidence, as long as that is.
+type quoting struct{ lying }
+
+func (q quoting) Verify(ev tee.Evidence, _ tee.Input) (tee.Claims, []tee.Finding, error) {
+	return tee.Claims{TEE: q.kind, ReportData: ev.Data}, nil, nil
+}
+
+func TestBindToShort(t *testing.T) {
+	v := attest.NewVerifier(quoting{lying{kind: tee.TPM}})
+	long := bytes.Repeat([]byte{7}, 65)
+	for size := range long {
+		ev := tee.Evidence{Kind: tee.TPM, Data: long[:size]}
+		_, err := v.Verify(ev, tee.Input{At: at}, attest.BindToShort(long[:size]))
+		if want := size >= 32 && size <= 64; (err == nil) != want {
+			t.Errorf("%d bytes: %v", size, err)
+		}
+	}
+	for name, data := range map[string][]byte{"shorter": long[:47], "longer": long[:49], "none": nil, "padded": append(bytes.Clone(long[:48]), make([]byte, 16)...)} {
+		_, err := v.Verify(tee.Evidence{Kind: tee.TPM, Data: data}, tee.Input{At: at}, attest.BindToShort(long[:48]))
+		if got := attest.Codes(err); len(got) != 1 || got[0] != tee.CodeBinding {
+			t.Errorf("%s: got %v, want binding", name, err)
+		}
+	}
+}

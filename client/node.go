@@ -172,8 +172,17 @@ func (n *Node) Receipt(ctx context.Context, number uint64) (SignedReceipt, error
 // attestation result (EAR JWT).
 func (n *Node) Attest(ctx context.Context, r AttestRequest) (string, error) {
 	var a AttestResult
+	r.Format = "jwt"
 	err := n.call(ctx, http.MethodPost, "/v1/attest", r, &a)
 	return a.Token, err
+}
+
+// AttestCWT is [Node.Attest] with a CWT as its result.
+func (n *Node) AttestCWT(ctx context.Context, r AttestRequest) ([]byte, error) {
+	var a AttestResult
+	r.Format = "cwt"
+	err := n.call(ctx, http.MethodPost, "/v1/attest", r, &a)
+	return a.CWT, err
 }
 
 // Identity asks the node to vouch for its service key, and verifies that.

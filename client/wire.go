@@ -72,15 +72,22 @@ const AttestContext = "cloister attest v1"
 
 // AttestRequest is the body of POST /v1/attest. Policy is an attest.Policy.
 type AttestRequest struct {
-	Nonce    []byte          `json:"nonce"`
-	Evidence tee.Evidence    `json:"evidence"`
+	Nonce    []byte       `json:"nonce"`
+	Evidence tee.Evidence `json:"evidence,omitzero"`
+	// Message is evidence in a conceptual message wrapper (package attest/cmw), in
+	// place of Evidence.
+	Message  []byte          `json:"message,omitempty"`
 	UserData []byte          `json:"user_data,omitempty"`
 	Policy   json.RawMessage `json:"policy"`
+	// Format is the form of the attestation result: "jwt" (also where it is empty)
+	// or "cwt".
+	Format string `json:"format,omitempty"`
 }
 
-// AttestResult is its answer.
+// AttestResult is its answer: an EAR as a JWT, or as a CWT.
 type AttestResult struct {
-	Token string `json:"token"`
+	Token string `json:"token,omitempty"`
+	CWT   []byte `json:"cwt,omitempty"`
 }
 
 // SignedReceipt is the answer of GET /v1/receipts/{number}: a receipt, signed

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/cloister-cc/cloister/attest"
+	"github.com/cloister-cc/cloister/attest/cmw"
 	"github.com/cloister-cc/cloister/attest/record"
 	"github.com/cloister-cc/cloister/tee"
 	"github.com/cloister-cc/cloister/tee/all"
@@ -237,7 +239,21 @@ func (a *app) readEvidence(path string) (tee.Evidence, error) {
 	if json.Unmarshal(b, &ev) == nil && ev.Kind != "" && len(ev.Data) > 0 {
 		return ev, nil
 	}
-	return tee.Evidence{Data: b}, nil
+	return unwrapEvidence(b)
+}
+
+// unwrapEvidence takes evidence out of a conceptual message wrapper. Of its forms
+// those are tried that no evidence begins like: an array in JSON, and in CBOR an
+// array of two or three, or a tag of a content format.
+func unwrapEvidence(b []byte) (tee.Evidence, error) {
+	if len(b) == 0 || b[0] != '[' && b[0] != 0x82 && b[0] != 0x83 && b[0] != 0xda {
+		return tee.Evidence{Data: b}, nil
+	}
+	m, err := cmw.Parse(bytes.TrimSpace(b))
+	if err != nil {
+		return tee.Evidence{Data: b}, nil // the verifier says what it is not
+	}
+	return cmw.Evidence(m)
 }
 
 func readLimited(path string, limit int64) ([]byte, error) {

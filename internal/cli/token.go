@@ -2,6 +2,7 @@ package cli
 
 import (
 	"crypto/ecdsa"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -30,7 +31,7 @@ func (a *app) attestToken() *cobra.Command {
 }
 
 // issueFlags say whom a token is by and for.
-type issueFlags struct{ identity, issuer, audience, nonce string }
+type issueFlags struct{ identity, issuer, audience, nonce, format string }
 
 // tokenOutput is the output of `attest token issue`.
 type tokenOutput struct {
@@ -85,6 +86,9 @@ func (a *app) tokenIssue() *cobra.Command {
 			if i.issuer == "" || f.reportData == "" {
 				return usageError("--issuer or --report-data is missing", "name yourself: --issuer NAME; and what the evidence must carry: --report-data HEX")
 			}
+			if i.format != "jwt" && i.format != "cwt" {
+				return usageError("--format: want jwt or cwt", "")
+			}
 			return a.issue(f, i)
 		},
 	}
@@ -94,6 +98,7 @@ func (a *app) tokenIssue() *cobra.Command {
 	fl.StringVar(&i.issuer, "issuer", "", "iss of the token: your name, as relying parties know it")
 	fl.StringVar(&i.audience, "audience", "", "aud of the token: the one relying party that it is for")
 	fl.StringVar(&i.nonce, "nonce", "", "eat_nonce of the token: the relying party's own (hex, 8 to 64 bytes)")
+	fl.StringVar(&i.format, "format", "jwt", "jwt, or cwt: half the bytes, printed in base64")
 	fl.StringVar(&i.identity, "identity", "", "your key pair, which signs (default $CLOISTER_IDENTITY or ~/.config/cloister/identity.pem, made the first time)")
 	return cmd
 }
@@ -129,12 +134,21 @@ func (a *app) issue(f verifyFlags, i issueFlags) error {
 	if err != nil {
 		return err
 	}
-	token, err := issuer.Issue(v, appraiser.Digest(), options)
+	token, err := i.state(issuer, v, appraiser.Digest(), options)
 	if err != nil {
 		return err
 	}
 	out := tokenOutput{Token: token}
 	return a.show(out, func(w io.Writer) { fmt.Fprintln(w, token) })
+}
+
+// state makes the token in the form that was asked for; a CWT in base64.
+func (i issueFlags) state(issuer *attest.Issuer, v *attest.Verified, policy [32]byte, o attest.IssueOptions) (string, error) {
+	if i.format == "jwt" {
+		return issuer.Issue(v, policy, o)
+	}
+	b, err := issuer.IssueCWT(v, policy, o)
+	return base64.StdEncoding.EncodeToString(b), err
 }
 
 // acceptFlags say which tokens are acceptable.
@@ -241,7 +255,7 @@ func (a *app) verifyToken(path string, f acceptFlags) error {
 		return &coded{status: exitUsage, code: "token", err: err}
 	}
 	out := tokenVerdict{Failures: []tee.Failure{}}
-	r, err := v.Verify(tokenText(raw), at)
+	r, err := verifyText(v, raw, at)
 	if err != nil {
 		out.Failures = append(out.Failures, attest.Failures(err)...)
 	} else {
@@ -257,6 +271,18 @@ func (a *app) verifyToken(path string, f acceptFlags) error {
 		return withStatus(exitRefused)
 	}
 	return nil
+}
+
+// verifyText verifies a JWT, or a CWT as it is or in base64.
+func verifyText(v attest.TokenVerifier, raw []byte, at time.Time) (*attest.Result, error) {
+	text := tokenText(raw)
+	if b, err := base64.StdEncoding.DecodeString(text); err == nil && attest.IsCWT(b) {
+		return v.VerifyCWT(b, at)
+	}
+	if attest.IsCWT(raw) {
+		return v.VerifyCWT(raw, at)
+	}
+	return v.Verify(text, at)
 }
 
 // tokenText takes a token as it is, or out of the output of issue -o json.

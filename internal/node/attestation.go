@@ -2,12 +2,14 @@ package node
 
 import (
 	"context"
+	"crypto/ecdsa"
 	"net/http"
 	"path/filepath"
 	"time"
 
 	"github.com/cloister-cc/cloister/attest"
 	"github.com/cloister-cc/cloister/attest/maa"
+	"github.com/cloister-cc/cloister/attest/rcar"
 	"github.com/cloister-cc/cloister/client"
 	"github.com/cloister-cc/cloister/keys"
 	"github.com/cloister-cc/cloister/keys/statelog"
@@ -44,11 +46,35 @@ func (s *service) verify(_ context.Context, ev tee.Evidence, grace time.Duration
 	return s.verifier.Verify(ev, in, want)
 }
 
+// guests serves guests of Confidential Containers, which ask for nothing but a
+// token: under the policy hardware-default, for what else to want of them only
+// their relying party knows.
+func (s *service) guests() (http.Handler, error) {
+	appraiser, err := attest.Compile(attest.HardwareDefault())
+	if err != nil {
+		return nil, err
+	}
+	return rcar.New(rcar.Config{
+		Now: time.Now,
+		Verify: func(ctx context.Context, ev tee.Evidence, reportData [64]byte) (*attest.Verified, error) {
+			return s.verify(ctx, ev, 0, rcar.Binding(ev.Kind, reportData))
+		},
+		Issue: func(_ context.Context, v *attest.Verified, confirm *ecdsa.PublicKey, nonce []byte) (string, error) {
+			if err := appraiser.Appraise(v); err != nil {
+				return "", err
+			}
+			return s.issuer.Issue(v, appraiser.Digest(), attest.IssueOptions{Confirm: confirm, Nonce: nonce})
+		},
+	})
+}
+
 // providerRoutes are the face of Azure Attestation, and the owners' own calls.
 func (s *service) providerRoutes(mux *http.ServeMux, handle func(string, func(*http.Request) (any, error))) {
 	for _, path := range []string{"/attest/", "/policies/", "/certificates", "/certificates:add", "/certificates:remove", "/certs", "/.well-known/openid-configuration", maa.Prefix} {
 		mux.Handle(path, s.providers)
 	}
+	mux.Handle(rcar.PathAuth, s.guest)
+	mux.Handle(rcar.PathAttest, s.guest)
 	handle("GET /v1/providers", func(r *http.Request) (any, error) { return s.providers.List(owner(r)) })
 	handle("POST /v1/providers", func(r *http.Request) (any, error) {
 		var c maa.Settings

@@ -279,3 +279,40 @@ func TestProvidersSurviveRestarts(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestGuests: guests of Confidential Containers get a nonce, and no token for what
+// does not verify.
+func TestGuests(t *testing.T) {
+	w := run(t, nil)
+	authority, err := w.client(nil).Authority(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	post := func(path, body string) (int, string) {
+		resp, err := w.plain(authority, "localhost").Post("https://localhost"+path, "application/json", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = resp.Body.Close() }()
+		b, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, string(b)
+	}
+	status, body := post("/kbs/v0/auth", `{"version":"0.4.0","tee":"snp","extra-params":""}`)
+	var challenge struct {
+		Nonce string `json:"nonce"`
+	}
+	if err := json.Unmarshal([]byte(body), &challenge); err != nil || status != http.StatusOK || len(challenge.Nonce) != 44 {
+		t.Fatalf("%d %s", status, body)
+	}
+	for path, request := range map[string]string{
+		"/kbs/v0/auth":   `{"version":"0.4.0","tee":"sample","extra-params":""}`,
+		"/kbs/v0/attest": `{}`,
+	} {
+		if status, body := post(path, request); status != http.StatusUnauthorized || !strings.Contains(body, "AttestationError") {
+			t.Errorf("%s: %d %s", path, status, body)
+		}
+	}
+}

@@ -101,6 +101,7 @@ type service struct {
 
 	shelf        collateral.Shelf
 	providers    *maa.Service
+	guest        http.Handler // of Confidential Containers
 	access       access
 	certificates *certificates
 	closers      []func() error
@@ -140,6 +141,9 @@ func open(ctx context.Context, e *enclave.Enclave, end context.CancelCauseFunc) 
 		return nil, err
 	}
 	if s.certificates, err = newCertificates(key); err != nil {
+		return nil, err
+	}
+	if s.guest, err = s.guests(); err != nil {
 		return nil, err
 	}
 	return s, s.openProviders(ctx, end)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cloister-cc/cloister/attest"
+	"github.com/cloister-cc/cloister/attest/cmw"
 	"github.com/cloister-cc/cloister/client"
 	"github.com/cloister-cc/cloister/keys"
 	"github.com/cloister-cc/cloister/tee"
@@ -154,6 +155,29 @@ func TestAttest(t *testing.T) {
 	if _, err := v.Verify(token, time.Now()); err != nil {
 		t.Errorf("the node's own result: %v", err)
 	}
+	nonce, err := n.Nonce(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ev, err := in.Evidence(t.Context(), tee.Bind(client.AttestContext, nonce, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	message, err := cmw.FromEvidence(ev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrapped, err := message.MarshalCBOR()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cwt, err := n.AttestCWT(t.Context(), client.AttestRequest{Nonce: nonce, Message: wrapped, Policy: development})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := v.VerifyCWT(cwt, time.Now()); err != nil || r.TEE != tee.Software {
+		t.Errorf("the node's own result as a CWT: %+v, %v", r, err)
+	}
 
 	var used []byte
 	for _, c := range []struct {
@@ -172,6 +196,8 @@ func TestAttest(t *testing.T) {
 			p.AllowSimulated = false
 			r.Policy, _ = json.Marshal(p)
 		}, 403, "refused"},
+		{"junk for a message", func(r *client.AttestRequest) { r.Evidence, r.Message = tee.Evidence{}, []byte("junk") }, 400, "invalid"},
+		{"evidence and a message", func(r *client.AttestRequest) { r.Message = wrapped }, 400, "invalid"},
 		{"no evidence", func(r *client.AttestRequest) { r.Evidence = tee.Evidence{} }, 403, "not_verified"},
 	} {
 		token, err := ask(c.change)

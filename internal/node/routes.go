@@ -8,10 +8,10 @@ import (
 	"net/http"
 	"strconv"
 	"syscall"
-	"time"
 
 	"github.com/cloister-cc/cloister/attest"
 	"github.com/cloister-cc/cloister/attest/channel"
+	"github.com/cloister-cc/cloister/attest/cmw"
 	"github.com/cloister-cc/cloister/attest/maa"
 	"github.com/cloister-cc/cloister/client"
 	"github.com/cloister-cc/cloister/compute"
@@ -208,15 +208,44 @@ func (s *service) attest(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	in := s.input(req.Evidence)
-	in.At, in.Grace = time.Now(), policy.Grace()
-	v, err := s.verifier.Verify(req.Evidence, in, attest.BindTo(tee.Bind(client.AttestContext, req.Nonce, req.UserData)))
+	ev, err := evidenceOf(req)
+	if err != nil {
+		return nil, err
+	}
+	v, err := s.verify(r.Context(), ev, policy.Grace(), attest.BindTo(tee.Bind(client.AttestContext, req.Nonce, req.UserData)))
 	if err != nil {
 		return nil, err
 	}
 	if err := appraiser.Appraise(v); err != nil {
 		return nil, err
 	}
-	token, err := s.issue(v, appraiser.Digest())
-	return client.AttestResult{Token: token}, err
+	return s.result(v, appraiser.Digest(), req.Format)
+}
+
+// evidenceOf is the evidence of a request, out of its wrapper if it is in one.
+func evidenceOf(req client.AttestRequest) (tee.Evidence, error) {
+	if req.Message == nil {
+		return req.Evidence, nil
+	}
+	if req.Evidence.Data != nil {
+		return tee.Evidence{}, fmt.Errorf("%w: evidence and message: want one of them", keys.ErrInvalid)
+	}
+	m, err := cmw.Parse(req.Message)
+	if err != nil {
+		return tee.Evidence{}, fmt.Errorf("%w: message: %w", keys.ErrInvalid, err)
+	}
+	return cmw.Evidence(m)
+}
+
+// result states a verdict in the form that was asked for.
+func (s *service) result(v *attest.Verified, policy [32]byte, format string) (any, error) {
+	switch format {
+	case "", "jwt":
+		token, err := s.issue(v, policy)
+		return client.AttestResult{Token: token}, err
+	case "cwt":
+		token, err := s.issuer.IssueCWT(v, policy, attest.IssueOptions{})
+		return client.AttestResult{CWT: token}, err
+	}
+	return nil, fmt.Errorf("%w: format: want jwt or cwt", keys.ErrInvalid)
 }
