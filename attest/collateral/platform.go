@@ -37,9 +37,17 @@ func PlatformOf(ev tee.Evidence) (p Platform, ok bool) {
 		ev = below
 	}
 	if q, err := dcap.ParseQuote(sgx.Quote(ev.Data)); err == nil {
-		name, err := q.PlatformName()
-		return Platform{TEE: q.Kind, FMSPC: hex.EncodeToString(name.FMSPC[:]), Authority: name.Authority}, err == nil
+		return platformOfQuote(q)
 	}
+	return platformOfReport(ev)
+}
+
+func platformOfQuote(q *dcap.Quote) (Platform, bool) {
+	name, err := q.PlatformName()
+	return Platform{TEE: q.Kind, FMSPC: hex.EncodeToString(name.FMSPC[:]), Authority: name.Authority}, err == nil
+}
+
+func platformOfReport(ev tee.Evidence) (p Platform, ok bool) {
 	r, err := snp.ParseReport(ev.Data)
 	if err != nil {
 		return Platform{}, false
@@ -154,6 +162,13 @@ func (p Platform) Missing(items []Item, at time.Time) []Item {
 		}
 	}
 	return out
+}
+
+// complete reports whether all of the platform's items are among these.
+func (p Platform) complete(items []Item) bool {
+	return p.check() != nil || !slices.ContainsFunc(p.names(), func(n Item) bool {
+		return !slices.ContainsFunc(items, func(i Item) bool { return i.key() == n.key() })
+	})
 }
 
 // until is how long all of the platform's items are current.

@@ -2,6 +2,7 @@ package collateral
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"maps"
 	"slices"
@@ -9,6 +10,8 @@ import (
 	"time"
 
 	"github.com/cloister-cc/cloister/tee"
+	"github.com/cloister-cc/cloister/tee/dcap"
+	"github.com/cloister-cc/cloister/tee/sgx"
 )
 
 // maxPlatforms bounds what a shelf remembers of platforms.
@@ -21,13 +24,16 @@ type Shelf struct {
 	mu     sync.RWMutex
 	items  map[string]Item        // the newest of each thing
 	ready  map[Platform]ready     // made of items
+	names  map[[32]byte]Platform  // by the certification of quotes, which is slow to read
 	asked  map[Platform]time.Time // not found; when it was last asked for
 	signal chan struct{}          // closed when asked grows
 }
 
-// ready is what a platform needs, all of it current until a time.
+// ready is what there is for a platform: whether that is everything, and until when
+// all of it is current.
 type ready struct {
 	endorsements tee.Endorsements
+	complete     bool
 	until        time.Time
 }
 
@@ -57,33 +63,68 @@ func (s *Shelf) Add(items ...Item) error {
 // For is as [Store.For]. What is not there, or not current at the time at, is
 // remembered for [Shelf.Wanted].
 func (s *Shelf) For(ev tee.Evidence, at time.Time) (tee.Endorsements, error) {
-	p, ok := PlatformOf(ev)
+	p, ok := s.platform(ev)
 	if !ok {
 		return tee.Endorsements{}, nil
 	}
 	s.mu.RLock()
 	r, known := s.ready[p]
 	s.mu.RUnlock()
-	if known && !at.After(r.until) {
+	if known && r.complete && !at.After(r.until) {
 		return r.endorsements, nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	items := slices.Collect(maps.Values(s.items))
-	e, err := endorse(p, items)
-	if err != nil {
-		return tee.Endorsements{}, err
+	if r, known = s.ready[p]; !known {
+		var err error
+		if r, err = s.prepare(p); err != nil {
+			return tee.Endorsements{}, err
+		}
 	}
-	if len(p.Missing(items, at)) > 0 {
+	if !r.complete || at.After(r.until) {
 		s.ask(p, at)
-		return e, nil // looked at again next time
 	}
+	return r.endorsements, nil
+}
+
+// prepare takes together what there is for a platform.
+func (s *Shelf) prepare(p Platform) (r ready, err error) {
+	items := slices.Collect(maps.Values(s.items))
+	if r.endorsements, err = endorse(p, items); err != nil {
+		return r, err
+	}
+	r.complete, r.until = p.complete(items), p.until(items)
 	if s.ready == nil || len(s.ready) >= maxPlatforms {
 		s.ready = map[Platform]ready{}
 	}
-	s.ready[p] = ready{e, p.until(items)}
-	delete(s.asked, p)
-	return e, nil
+	s.ready[p] = r
+	return r, nil
+}
+
+// platform is as [PlatformOf], faster for platforms that it has seen.
+func (s *Shelf) platform(ev tee.Evidence) (Platform, bool) {
+	q, err := dcap.ParseQuote(sgx.Quote(ev.Data))
+	if err != nil {
+		return PlatformOf(ev)
+	}
+	id := sha256.Sum256(append([]byte(q.Kind), q.Certification()...))
+	s.mu.RLock()
+	p, known := s.names[id]
+	s.mu.RUnlock()
+	if known {
+		return p, true
+	}
+	p, ok := platformOfQuote(q)
+	if !ok {
+		return Platform{}, false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.names == nil || len(s.names) >= maxPlatforms {
+		s.names = map[[32]byte]Platform{}
+	}
+	s.names[id] = p
+	return p, true
 }
 
 func (s *Shelf) ask(p Platform, at time.Time) {

@@ -33,8 +33,8 @@ func (s *Service) stamp(claims map[string]any, issuer string, lifetime time.Dura
 func decide(p *policy, v *attest.Verified, q attestRequest, given evidence) (map[string]any, time.Duration, error) {
 	tree := v.Claims.Tree()
 	claims := azurepolicy.TokenClaims(tree)
+	incoming := azurepolicy.IncomingOf(claims)
 	given.addTo(claims)
-	incoming := azurepolicy.IncomingClaims(tree)
 	if given.runtimeJSON != nil {
 		incoming = append(incoming, azurepolicy.Claim{Type: "x-ms-runtime", Value: string(given.runtimeJSON), Issuer: azurepolicy.IssuerCustom})
 	}

@@ -13,6 +13,10 @@ type PlatformName struct {
 	Authority string
 }
 
+// Certification is the quote's certification data: as a rule the chain of the PCK
+// certificate, the same in every quote of a platform. It is not verified.
+func (q *Quote) Certification() []byte { return q.certData }
+
 // PlatformName reads the quote's own PCK certificate.
 func (q *Quote) PlatformName() (PlatformName, error) {
 	if q.certType != certChain {
