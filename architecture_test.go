@@ -20,7 +20,7 @@ const module = "github.com/cloister-cc/cloister/"
 // never one above. A room that is not listed fails the test: give it a place.
 var levels = [][]string{
 	{"internal/frame", "internal/unixsock", "internal/tap", "internal/datadir", "internal/tinywasm", "internal/config", "oblivious"},
-	{"tee/launch", "tee", "tee/software", "tee/eventlog", "tee/tsm", "tee/snp", "tee/dcap", "tee/sgx", "tee/tdx", "tee/nitro", "tee/tpm", "tee/azure", "tee/all"},
+	{"tee/launch", "tee", "tee/software", "tee/eventlog", "tee/tsm", "tee/snp", "tee/dcap", "tee/sgx", "tee/tdx", "tee/nitro", "tee/tpm", "tee/azure", "tee/cca", "tee/gpu", "tee/all"},
 	{"attest/term", "attest", "attest/cmw", "attest/rcar", "attest/azurepolicy/internal/jmespath", "attest/azurepolicy", "attest/releasepolicy", "attest/refvalues", "attest/collateral", "attest/maa", "attest/record", "attest/channel"},
 	{"enclave/call", "enclave/internal/flatjson", "enclave/seal", "enclave", "enclave/wasm"},
 	{"ledger"},
@@ -34,7 +34,7 @@ var levels = [][]string{
 }
 
 // fakes are rooms for tests of users; no program may import them.
-var fakes = []string{"attest/attesttest", "enclave/enclavetest", "tee/software/softwaretest", "tee/snp/snptest", "tee/dcap/dcaptest", "tee/tsm/tsmtest", "tee/nitro/nitrotest", "tee/tpm/tpmtest", "keys/keystest"}
+var fakes = []string{"attest/attesttest", "enclave/enclavetest", "tee/software/softwaretest", "tee/snp/snptest", "tee/dcap/dcaptest", "tee/tsm/tsmtest", "tee/nitro/nitrotest", "tee/tpm/tpmtest", "tee/cca/ccatest", "keys/keystest"}
 
 // tops are programs and measurements; nobody imports them.
 var tops = []string{"examples/", "bench/", "cmd/"}

@@ -95,7 +95,7 @@ type Rule struct {
 func HardwareDefault() Policy {
 	return Policy{
 		Version: policyVersion, Name: "hardware-default", TCB: []string{Any}, Measurements: []string{Any},
-		Accept: []tee.Kind{tee.SNP, tee.TDX, tee.SGX, tee.Nitro, tee.AzureSNP, tee.AzureTDX, tee.TPM},
+		Accept: []tee.Kind{tee.SNP, tee.TDX, tee.SGX, tee.Nitro, tee.AzureSNP, tee.AzureTDX, tee.ArmCCA, tee.TPM},
 	}
 }
 

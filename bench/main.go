@@ -42,7 +42,7 @@ type suite struct {
 func suites() []suite {
 	return []suite{
 		{"wasm", (*bench).wasm}, {"snp", (*bench).snp}, {"dcap", (*bench).dcap}, {"start", (*bench).start}, {"density", (*bench).density},
-		{"release", (*bench).release}, {"build", (*bench).build},
+		{"impact", (*bench).impact}, {"attest", (*bench).attest}, {"release", (*bench).release}, {"build", (*bench).build},
 	}
 }
 

@@ -69,7 +69,7 @@ type up struct {
 
 func (b *bench) up(name string) (*up, error) {
 	u := &up{dir: filepath.Join(b.dir, name)}
-	u.cmd = exec.Command(b.exe, "up", "--data-dir", u.dir, "--listen", "127.0.0.1:0")
+	u.cmd = exec.Command(b.exe, "up", "--data-dir", u.dir, "--listen", "127.0.0.1:0", "--fetch-collateral=false")
 	u.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	if err := u.cmd.Start(); err != nil {
 		return nil, err

@@ -18,10 +18,16 @@ const (
 	// hardware's report vouches for, and the vTPM's quote is what speaks.
 	AzureSNP Kind = "azure-snp-vtpm"
 	AzureTDX Kind = "azure-tdx-vtpm"
+	// ArmCCA is a realm; whose platforms to believe, the relying party enrols.
+	ArmCCA Kind = "arm-cca"
+	// NvidiaGPU is a device of a TEE and none of its own: its evidence verifies, and
+	// no policy can accept it.
+	NvidiaGPU Kind = "nvidia-gpu"
 )
 
-// Kinds returns every kind in the order in which tables show them.
-func Kinds() []Kind { return []Kind{SNP, TDX, SGX, Nitro, AzureSNP, AzureTDX, TPM, Software} }
+// Kinds returns every kind that policies can name, in the order in which tables show
+// them.
+func Kinds() []Kind { return []Kind{SNP, TDX, SGX, Nitro, AzureSNP, AzureTDX, ArmCCA, TPM, Software} }
 
 // ParseKind returns the kind that s spells, or an error that lists the known
 // ones.

@@ -27,13 +27,16 @@ const (
 //
 // x-ms-compliance-status is Microsoft's word for its own VM images: it is only
 // there if the tree has compliance_status in the TEE's branch.
-func IncomingClaims(tree map[string]any) []Claim {
-	token := TokenClaims(tree)
+func IncomingClaims(tree map[string]any) []Claim { return IncomingOf(TokenClaims(tree)) }
+
+// IncomingOf is [IncomingClaims] for who has the claims in the shape of a token
+// already, as [TokenClaims] gives them.
+func IncomingOf(token map[string]any) []Claim {
 	out := make([]Claim, 0, len(token)+8)
 	for _, name := range slices.Sorted(maps.Keys(token)) {
 		out = appendClaims(out, name, token[name])
 	}
-	if tree["tee"] == string(tee.SGX) {
+	if token[ownPrefix+"tee"] == string(tee.SGX) {
 		// The names of the oldest policies ("Claim sets", deprecated claims).
 		for _, old := range sgxDeprecated() {
 			if v, ok := token[old.path]; ok {
@@ -91,7 +94,7 @@ func TokenClaims(tree map[string]any) map[string]any {
 		hardware(out, "tpm", tpmClaims(), tree, branch)
 	case tee.Software:
 		hardware(out, "software", nil, tree, branch)
-	case tee.Nitro: // Microsoft has no name for it: only our own claims
+	case tee.Nitro, tee.ArmCCA, tee.NvidiaGPU: // Microsoft has no name for it: only our own claims
 	}
 	return out
 }

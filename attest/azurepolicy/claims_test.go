@@ -3,6 +3,7 @@ package azurepolicy_test
 import (
 	"encoding/json"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -176,7 +177,7 @@ func TestIncomingClaimsOfOthers(t *testing.T) {
 func TestDefaults(t *testing.T) {
 	for _, k := range tee.Kinds() {
 		text, ok := azurepolicy.Default(k)
-		if want := k != tee.Software && k != tee.Nitro && k != tee.TPM; ok != want {
+		if want := !slices.Contains([]tee.Kind{tee.Software, tee.Nitro, tee.TPM, tee.ArmCCA, tee.NvidiaGPU}, k); ok != want {
 			t.Errorf("%s: got %v", k, ok)
 		}
 		if ok && parse(t, text).String() != text {

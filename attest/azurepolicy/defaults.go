@@ -53,7 +53,7 @@ func Default(k tee.Kind) (text string, ok bool) {
 		return DefaultSGX, true
 	case tee.SNP, tee.TDX, tee.AzureSNP, tee.AzureTDX:
 		return DefaultVM, true
-	case tee.Software, tee.Nitro, tee.TPM:
+	case tee.Software, tee.Nitro, tee.TPM, tee.ArmCCA, tee.NvidiaGPU:
 	}
 	return "", false
 }

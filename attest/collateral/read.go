@@ -10,6 +10,7 @@ import (
 	"fmt"
 
 	"github.com/cloister-cc/cloister/tee"
+	"github.com/cloister-cc/cloister/tee/cca"
 	"github.com/cloister-cc/cloister/tee/tpm"
 )
 
@@ -20,7 +21,7 @@ const MaxFile = 4 << 20
 var ErrUnknown = errors.New("no certificate, revocation list or JSON document in it")
 
 // Read adds what a file holds to e: certificates and revocation lists in PEM or
-// DER, public keys of enrolled TPMs in PEM (tpm.TrustedAK), a list in hex (as PCCS gives the root's), a set of Intel's collateral in
+// DER, public keys of enrolled TPMs and Arm platforms in PEM (tpm.TrustedAK, cca.TrustedCPAK), a list in hex (as PCCS gives the root's), a set of Intel's collateral in
 // one JSON object (the form of quote verification libraries, see [IsIntelSet]), a
 // bundle, or another JSON document, which is kept under name. It returns [ErrUnknown]
 // for anything else; a set that is incomplete is another error.
@@ -79,9 +80,11 @@ func readPEM(e *tee.Endorsements, b []byte) bool {
 		case "X509 CRL":
 			e.CRLs = append(e.CRLs, block.Bytes)
 		case "PUBLIC KEY":
-			// The attestation key of a TPM that was enrolled; a relying party may
-			// have several.
-			keep(e, tpm.TrustedAK, append(e.Collateral[tpm.TrustedAK], pem.EncodeToMemory(block)...))
+			// The key of a TPM, or of a platform of Arm CCA, that was enrolled; a
+			// relying party may have several.
+			for _, name := range []string{tpm.TrustedAK, cca.TrustedCPAK} {
+				keep(e, name, append(e.Collateral[name], pem.EncodeToMemory(block)...))
+			}
 		}
 	}
 }

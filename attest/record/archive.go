@@ -1,27 +1,30 @@
 package record
 
 import (
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/google/renameio/v2"
-
-	"github.com/cloister-cc/cloister/attest"
-	"github.com/cloister-cc/cloister/tee"
 )
 
 // Archive keeps records in a directory, with the evidence, the endorsements and
-// the policies that they name, each once, in a file named by its digest. It is
-// safe for concurrent use, also by several processes: files are written whole,
-// and the same name always has the same bytes.
-type Archive struct{ dir string }
+// the policies that they name, each once, in a file named by its digest. Records
+// themselves are in segments, files that only grow; those of older archives, in a
+// file each, are read as well. It is safe for concurrent use, also by several
+// processes: files are written whole, segments by one at a time, and the same name
+// always has the same bytes.
+type Archive struct {
+	dir   string
+	index index
+}
 
 // ErrArchive means that a file of the archive is missing, or is not what its
 // name says.
@@ -48,23 +51,44 @@ func OpenArchive(dir string) (*Archive, error) {
 	return &Archive{dir: dir}, nil
 }
 
-// inputs is how endorsements and roots are kept.
-type inputs struct {
-	Certificates [][]byte          `json:"certificates"`
-	CRLs         [][]byte          `json:"crls"`
-	Collateral   map[string][]byte `json:"collateral"`
-	// Roots are DER; Embedded says that the vendors' own were used.
-	Embedded bool     `json:"embedded_roots"`
-	Roots    [][]byte `json:"roots"`
+// Add keeps a record and its case, and returns the record's name: the SHA-256 of
+// its canonical form. It is on the disk when Add returns.
+func (a *Archive) Add(c Case, r Record) (string, error) {
+	var name string
+	err := a.AddAll(func(yield func(Case, Record) bool) { yield(c, r) }, func(added string) { name = added })
+	return name, err
 }
 
-// Add keeps a record and its case, and returns the record's name: the SHA-256 of
-// its canonical form.
-func (a *Archive) Add(c Case, r Record) (string, error) {
-	b, err := r.Bytes()
-	if err != nil {
-		return "", err
+// maxBatch is how many bytes of records are written at once.
+const maxBatch = 1 << 20
+
+// AddAll is Add for many: records are written a mebibyte at a time, which is much
+// faster. added, which may be nil, is called with the name of each record once it
+// is on the disk; after an error the rest may be there or not.
+func (a *Archive) AddAll(cases iter.Seq2[Case, Record], added func(name string)) error {
+	var w batch
+	for c, r := range cases {
+		if err := a.addInputs(c, r); err != nil {
+			return err
+		}
+		b, err := r.Bytes()
+		if err != nil {
+			return err
+		}
+		if err := w.add(a, b); err != nil {
+			return err
+		}
+		if len(w.entries) >= maxBatch {
+			if err := w.flush(a, added); err != nil {
+				return err
+			}
+		}
 	}
+	return w.flush(a, added)
+}
+
+// addInputs keeps what a record names. It comes first, so that it is there.
+func (a *Archive) addInputs(c Case, r Record) error {
 	in := inputs{
 		Certificates: c.Input.Endorsements.Certificates, CRLs: c.Input.Endorsements.CRLs, Collateral: c.Input.Endorsements.Collateral,
 		Embedded: c.Input.Roots == nil,
@@ -74,32 +98,25 @@ func (a *Archive) Add(c Case, r Record) (string, error) {
 	}
 	c.Evidence.Kind = r.TEE // as it was judged
 	if err := a.put(evidence, r.Evidence, c.Evidence); err != nil {
-		return "", err
+		return err
 	}
 	if err := a.put(endorsements, r.Endorsements, in); err != nil {
-		return "", err
+		return err
 	}
 	if c.Policy != nil {
-		if err := a.put(policies, r.Policy, c.Policy); err != nil {
-			return "", err
-		}
+		return a.put(policies, r.Policy, c.Policy)
 	}
-	name := digestOf(b)
-	return name, a.write(records, name, b) // last: what a record names is there
+	return nil
 }
 
 func (a *Archive) put(dir, name string, v any) error {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrArchive, err)
-	}
-	return a.write(dir, name, b)
-}
-
-func (a *Archive) write(dir, name string, b []byte) error {
 	path := a.path(dir, name)
 	if _, err := os.Stat(path); err == nil {
 		return nil // the same name has the same bytes
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrArchive, err)
 	}
 	if err := renameio.WriteFile(path, b, 0o600); err != nil {
 		return fmt.Errorf("%w: %w", ErrArchive, err)
@@ -109,8 +126,24 @@ func (a *Archive) write(dir, name string, b []byte) error {
 
 func (a *Archive) path(dir, name string) string { return filepath.Join(a.dir, dir, name+".json") }
 
-// Names lists the records, in the order of their names.
+// Names lists the records, in the order of their names. Beside a *TornError the
+// list is good: what it speaks of was never acknowledged.
 func (a *Archive) Names() ([]string, error) {
+	names, err := a.files()
+	if err != nil {
+		return nil, err
+	}
+	torn := a.refresh()
+	if torn != nil && !Torn(torn) {
+		return nil, torn
+	}
+	names = append(names, a.index.names()...)
+	slices.Sort(names)
+	return slices.Compact(names), torn
+}
+
+// files lists the records of an older archive, which are in a file each.
+func (a *Archive) files() ([]string, error) {
 	entries, err := os.ReadDir(filepath.Join(a.dir, records))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrArchive, err)
@@ -127,18 +160,62 @@ func (a *Archive) Names() ([]string, error) {
 // Record returns a record as it was written. Its bytes have its name as their
 // digest, or it is refused.
 func (a *Archive) Record(name string) (Record, []byte, error) {
-	var r Record
-	b, err := a.read(records, name, &r)
+	b, err := a.bytes(name)
 	if err != nil {
 		return Record{}, nil, err
 	}
-	if digestOf(b) != name || r.Version != version {
-		return Record{}, nil, fmt.Errorf("%w: record %.64q was altered, or is of another version", ErrArchive, name)
+	var r Record
+	if err := decodeRecord(name, b, &r); err != nil {
+		return Record{}, nil, err
+	}
+	if r.Version != version {
+		return Record{}, nil, errAltered(name)
 	}
 	return r, b, nil
 }
 
-func (a *Archive) read(dir, name string, into any) ([]byte, error) {
+// bytes returns a record from a segment, or from a file of its own.
+func (a *Archive) bytes(name string) ([]byte, error) {
+	b, err := a.find(name)
+	if err == nil || !Missing(err) {
+		return b, err
+	}
+	b, plain := a.readFile(records, name)
+	if Missing(plain) {
+		return nil, err
+	}
+	return b, plain
+}
+
+// decodeRecord reads a record's members into a structure, if the record is what its
+// name says.
+func decodeRecord(name string, b []byte, into any) error {
+	if digestOf(b) != name {
+		return errAltered(name)
+	}
+	if err := json.Unmarshal(b, into); err != nil {
+		return fmt.Errorf("%w: record %.64q: %w", ErrArchive, name, err)
+	}
+	return nil
+}
+
+func errAltered(name string) error {
+	return fmt.Errorf("%w: record %.64q was altered, or is of another version", ErrArchive, name)
+}
+
+// read reads what a record names.
+func (a *Archive) read(dir, name string, into any) error {
+	b, err := a.readFile(dir, name)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(b, into); err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrArchive, a.path(dir, name), err)
+	}
+	return nil
+}
+
+func (a *Archive) readFile(dir, name string) ([]byte, error) {
 	if name == "" || filepath.Base(name) != name {
 		return nil, fmt.Errorf("%w: %.64q is no name", ErrArchive, name)
 	}
@@ -153,58 +230,18 @@ func (a *Archive) read(dir, name string, into any) ([]byte, error) {
 	if len(b) > maxFile {
 		return nil, fmt.Errorf("%w: %s: more than %d bytes", ErrArchive, f.Name(), maxFile)
 	}
-	if err := json.Unmarshal(b, into); err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrArchive, f.Name(), err)
-	}
 	return b, nil
-}
-
-// Case returns what a record was made from. Every part is compared with the
-// digest that the record names it by.
-func (a *Archive) Case(r Record) (Case, error) {
-	var c Case
-	var in inputs
-	altered := func(what, name string) (Case, error) {
-		return Case{}, fmt.Errorf("%w: %s %.64q was altered", ErrArchive, what, name)
-	}
-	if _, err := a.read(evidence, r.Evidence, &c.Evidence); err != nil {
-		return Case{}, err
-	}
-	if d := attest.DigestEvidence(c.Evidence); fmt.Sprintf("%x", d) != r.Evidence {
-		return altered("evidence", r.Evidence)
-	}
-	if _, err := a.read(endorsements, r.Endorsements, &in); err != nil {
-		return Case{}, err
-	}
-	c.Input.At = r.At
-	c.Input.Endorsements = tee.Endorsements{Certificates: in.Certificates, CRLs: in.CRLs, Collateral: in.Collateral}
-	if in.Embedded && len(in.Roots) > 0 {
-		return altered("endorsements", r.Endorsements)
-	}
-	if !in.Embedded {
-		c.Input.Roots = tee.Roots{}
-	}
-	for _, der := range in.Roots {
-		root, err := x509.ParseCertificate(der)
-		if err != nil {
-			return altered("endorsements", r.Endorsements)
-		}
-		c.Input.Roots = append(c.Input.Roots, root)
-	}
-	if d := attest.DigestEndorsements(c.Input); fmt.Sprintf("%x", d) != r.Endorsements {
-		return altered("endorsements", r.Endorsements)
-	}
-	if r.Policy != "" {
-		c.Policy = &attest.Policy{}
-		if _, err := a.read(policies, r.Policy, c.Policy); err != nil {
-			return Case{}, err
-		}
-		if d := c.Policy.Digest(); fmt.Sprintf("%x", d) != r.Policy {
-			return altered("policy", r.Policy)
-		}
-	}
-	return c, c.readReportData(r.ReportData)
 }
 
 // Missing reports whether an error says that a file is not there.
 func Missing(err error) bool { return errors.Is(err, fs.ErrNotExist) }
+
+// Torn reports whether an error says nothing else than that a crash cut off the end
+// of a segment, or of several: see [TornError].
+func Torn(err error) bool {
+	if many, ok := err.(interface{ Unwrap() []error }); ok { // what Join joined, one by one
+		return !slices.ContainsFunc(many.Unwrap(), func(e error) bool { return !Torn(e) })
+	}
+	_, ok := errors.AsType[*TornError](err)
+	return ok
+}

@@ -70,23 +70,62 @@ func Judge(v *attest.Verifier, c Case) (Record, []tee.Failure, *attest.Verified)
 	if c.Policy != nil {
 		digest := c.Policy.Digest()
 		r.Policy = hex.EncodeToString(digest[:])
+	}
+	verified, failures := judge(v, c, compile(c.Policy))
+	if verified != nil {
+		r.Verified, r.TEE, r.TCB, r.Claims = true, verified.Claims.TEE, verified.Claims.TCB, verified.Claims.Tree()
+		r.Findings = append(r.Findings, verified.Findings...)
+	}
+	r.Accepted, r.Failures = len(failures) == 0, withoutHints(failures)
+	return r, failures, verified
+}
+
+// judge verifies and appraises a case whose evidence says which TEE it is of. The
+// first result is what was proven, nil if nothing was; there are failures unless
+// the case is accepted.
+func judge(v *attest.Verifier, c Case, p compiled) (*attest.Verified, []tee.Failure) {
+	if c.Policy != nil {
 		c.Input.Grace = c.Policy.Grace()
 	}
 	verified, err := v.Verify(c.Evidence, c.Input, c.Binding())
 	if err == nil {
-		r.Verified, r.TEE, r.TCB, r.Claims = true, verified.Claims.TEE, verified.Claims.TCB, verified.Claims.Tree()
-		r.Findings = append(r.Findings, verified.Findings...)
-		err = c.appraise(verified)
+		err = p.appraise(verified)
 	}
-	r.Accepted = err == nil
 	failures := attest.Failures(err)
 	if err != nil && len(failures) == 0 {
 		failures = []tee.Failure{{Code: attest.CodePolicyInvalid, Claim: "policy", Got: fmt.Sprintf("%.300s", err.Error())}}
 	}
+	return verified, failures
+}
+
+func withoutHints(failures []tee.Failure) []Failure {
+	out := make([]Failure, 0, len(failures))
 	for _, f := range failures {
-		r.Failures = append(r.Failures, Failure{Code: f.Code, Claim: f.Claim, Want: f.Want, Got: f.Got})
+		out = append(out, Failure{Code: f.Code, Claim: f.Claim, Want: f.Want, Got: f.Got})
 	}
-	return r, failures, verified
+	return out
+}
+
+// compiled is a policy that is ready to be asked, or why it never will be. The zero
+// value is no policy, which accepts what verifies.
+type compiled struct {
+	appraiser *attest.Appraiser
+	err       error
+}
+
+func compile(p *attest.Policy) compiled {
+	if p == nil {
+		return compiled{}
+	}
+	a, err := attest.Compile(*p)
+	return compiled{a, err}
+}
+
+func (p compiled) appraise(v *attest.Verified) error {
+	if p.err != nil || p.appraiser == nil {
+		return p.err
+	}
+	return p.appraiser.Appraise(v)
 }
 
 // Binding is what the report data has to be.
@@ -99,17 +138,6 @@ func (c Case) Binding() attest.Binding {
 		return attest.Binding{} // refused
 	}
 	return attest.BindTo(want)
-}
-
-func (c Case) appraise(v *attest.Verified) error {
-	if c.Policy == nil {
-		return nil
-	}
-	a, err := attest.Compile(*c.Policy)
-	if err != nil {
-		return err
-	}
-	return a.Appraise(v)
 }
 
 // Bytes is the canonical form.

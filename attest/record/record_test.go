@@ -146,7 +146,7 @@ func TestAltered(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			files, err := filepath.Glob(filepath.Join(dir, sub, "*.json"))
+			files, err := filepath.Glob(filepath.Join(dir, sub, "*"))
 			if err != nil || len(files) != 1 {
 				t.Fatal(files, err)
 			}

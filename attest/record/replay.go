@@ -2,28 +2,12 @@ package record
 
 import (
 	"bytes"
-	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/cloister-cc/cloister/attest"
-	"github.com/cloister-cc/cloister/tee"
 )
-
-func (c *Case) readReportData(text string) error {
-	if text == "" {
-		return nil
-	}
-	b, err := hex.DecodeString(text)
-	if err != nil {
-		return fmt.Errorf("%w: report data is not hex", ErrArchive)
-	}
-	c.ReportData = b
-	return nil
-}
 
 // Replayed is what came of judging a recorded case again.
 type Replayed struct {
@@ -68,40 +52,4 @@ func firstDifference(a, b []byte) string {
 		}
 	}
 	return "the order"
-}
-
-// Impact is a past verdict that other collateral would change.
-type Impact struct {
-	Name     string        `json:"name"`
-	TEE      tee.Kind      `json:"tee"`
-	Platform string        `json:"platform"`
-	At       time.Time     `json:"at"`
-	TCBWas   tee.TCBStatus `json:"tcb_was"`
-	TCBIs    tee.TCBStatus `json:"tcb_is"`
-	Refused  []Failure     `json:"refused"`
-	TokenID  string        `json:"token_id"`
-}
-
-// Impact judges a case that was accepted as if its evidence came today: at the
-// time at, with the certificates that it came with, and with the collateral and
-// revocation lists that are given in place of its own. The result is nil if it
-// would still be accepted, or was not then.
-func (a *Archive) Impact(v *attest.Verifier, name string, today tee.Endorsements, at time.Time) (*Impact, error) {
-	was, _, err := a.Record(name)
-	if err != nil || !was.Accepted {
-		return nil, err
-	}
-	c, err := a.Case(was)
-	if err != nil {
-		return nil, err
-	}
-	c.Input.At = at
-	c.Input.Endorsements.CRLs, c.Input.Endorsements.Collateral = today.CRLs, today.Collateral
-	c.Input.Endorsements.Certificates = append(append([][]byte(nil), c.Input.Endorsements.Certificates...), today.Certificates...)
-	is, _, _ := Judge(v, c)
-	if is.Accepted {
-		return nil, nil
-	}
-	platform, _ := was.Claims["platform"].(string)
-	return &Impact{Name: name, TEE: was.TEE, Platform: platform, At: was.At, TCBWas: was.TCB, TCBIs: is.TCB, Refused: is.Failures, TokenID: was.TokenID}, nil
 }

@@ -249,11 +249,14 @@ func unwrapEvidence(b []byte) (tee.Evidence, error) {
 	if len(b) == 0 || b[0] != '[' && b[0] != 0x82 && b[0] != 0x83 && b[0] != 0xda {
 		return tee.Evidence{Data: b}, nil
 	}
-	m, err := cmw.Parse(bytes.TrimSpace(b))
-	if err != nil {
-		return tee.Evidence{Data: b}, nil // the verifier says what it is not
+	text := b
+	if b[0] == '[' {
+		text = bytes.TrimSpace(b)
 	}
-	return cmw.Evidence(m)
+	if m, err := cmw.Parse(text); err == nil {
+		return cmw.Evidence(m)
+	}
+	return tee.Evidence{Data: b}, nil // the verifier says what it is not
 }
 
 func readLimited(path string, limit int64) ([]byte, error) {

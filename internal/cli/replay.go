@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -30,7 +31,7 @@ func (a *app) attestReplay() *cobra.Command {
 			"The exit status is 0 if all are the same and 3 if one is not, or was altered.",
 		Example: "  cloister attest verify --evidence quote.bin --cached --record archive\n  cloister attest replay archive",
 		RunE: func(_ *cobra.Command, args []string) error {
-			archive, names, err := openRecords(args[0], args[1:])
+			archive, names, err := a.openRecords(args[0], args[1:])
 			if err != nil {
 				return err
 			}
@@ -65,7 +66,8 @@ func (o replayOutput) table(w io.Writer) {
 	fmt.Fprintf(w, "%d of %d are the same, byte for byte\n", o.Same, o.Records)
 }
 
-func openRecords(dir string, names []string) (*record.Archive, []string, error) {
+// openRecords opens an archive and lists its records, unless some are named.
+func (a *app) openRecords(dir string, names []string) (*record.Archive, []string, error) {
 	if !isDir(dir) {
 		return nil, nil, usageError(fmt.Sprintf("%s is no directory of records", dir), "cloister attest verify --record DIR makes one")
 	}
@@ -74,11 +76,22 @@ func openRecords(dir string, names []string) (*record.Archive, []string, error) 
 		return nil, nil, err
 	}
 	if len(names) == 0 {
-		if names, err = archive.Names(); err != nil {
-			return nil, nil, err
+		names, err = archive.Names()
+		if err := a.warnOfTorn(err); err != nil {
+			return nil, nil, archiveError(err)
 		}
 	}
 	return archive, names, nil
+}
+
+// warnOfTorn says that an end of the archive was left out, which is no failure: it
+// was never acknowledged. Other errors are returned.
+func (a *app) warnOfTorn(err error) error {
+	if !record.Torn(err) {
+		return err
+	}
+	a.say("cloister: warning: %v", err)
+	return nil
 }
 
 // archiveError tells a record that is not there from one that was altered.
@@ -110,7 +123,7 @@ func (a *app) attestImpact() *cobra.Command {
 			"what was released to them may have to be replaced.\n\n" +
 			"The exit status is 0 if there are none and 3 if there are.",
 		Example: "  cloister attest impact archive --collateral bundle.json",
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(collaterals) == 0 {
 				return usageError("--collateral is missing", "name a bundle, or files of the vendor: --collateral FILE")
 			}
@@ -127,7 +140,7 @@ func (a *app) attestImpact() *cobra.Command {
 					return &coded{status: exitUsage, code: "endorsements", err: err}
 				}
 			}
-			return a.impact(args[0], today, out)
+			return a.impact(cmd.Context(), args[0], today, out)
 		},
 	}
 	cmd.Flags().StringArrayVar(&collaterals, "collateral", nil, "bundle, file or directory with today's collateral, repeatable")
@@ -135,22 +148,27 @@ func (a *app) attestImpact() *cobra.Command {
 	return cmd
 }
 
-func (a *app) impact(dir string, today tee.Endorsements, out impactOutput) error {
-	archive, names, err := openRecords(dir, nil)
+func (a *app) impact(ctx context.Context, dir string, today tee.Endorsements, out impactOutput) error {
+	archive, names, err := a.openRecords(dir, nil)
 	if err != nil {
 		return err
 	}
+	p, began := a.progress(), time.Now()
 	v := attest.NewVerifier(all.Verifiers()...)
-	out.Records = len(names)
-	for _, name := range names {
-		i, err := archive.Impact(v, name, today, out.At)
-		if err != nil {
-			return archiveError(err)
-		}
+	err = archive.ImpactAll(ctx, v, today, out.At, func(_ string, i *record.Impact) error {
 		if i != nil {
 			out.Refused++
 			out.Impacts = append(out.Impacts, *i)
 		}
+		if out.Records++; p.tty && out.Records%impactStep == 0 && time.Since(began) > time.Second {
+			p.step("judged %d of %d records, %d would be refused", out.Records, len(names), out.Refused)
+		}
+		return nil
+	})
+	p.done()
+	// What is torn was said when the records were listed.
+	if err != nil && !record.Torn(err) {
+		return archiveError(err)
 	}
 	if err := a.show(out, out.table); err != nil {
 		return err
@@ -160,6 +178,9 @@ func (a *app) impact(dir string, today tee.Endorsements, out impactOutput) error
 	}
 	return nil
 }
+
+// impactStep is after how many records progress is shown anew.
+const impactStep = 5000
 
 func (o impactOutput) table(w io.Writer) {
 	fmt.Fprintln(w, "RECORD\tTEE\tPLATFORM\tACCEPTED AT\tWOULD BE REFUSED FOR")

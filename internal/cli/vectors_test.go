@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/x509"
+	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -30,13 +32,13 @@ var reasons = map[string]tee.Code{
 }
 
 // evidenceFiles are the names that evidence has in a case.
-var evidenceFiles = []string{"quote.bin", "report.bin", "cert.der", "doc.bin", "evidence.json", "hcl-report.bin", "attestation.pb", "dump.json"}
+var evidenceFiles = []string{"quote.bin", "report.bin", "cert.der", "doc.bin", "evidence.json", "hcl-report.bin", "attestation.pb", "dump.json", "token.cbor", "report.txt"}
 
 // undated is the time at which cases are judged that do not depend on one.
 const undated = "2025-01-01T00:00:00Z"
 
 // teeNames maps the names of TEEs in case.json to ours, where they differ.
-var teeNames = map[string]string{"snp": "sev-snp", "tpm": "tpm-vm"}
+var teeNames = map[string]string{"snp": "sev-snp", "tpm": "tpm-vm", "nvidia": "nvidia-gpu"}
 
 // vectorCase is a case.json.
 type vectorCase struct {
@@ -96,7 +98,7 @@ func TestVectors(t *testing.T) {
 		})
 	}
 	t.Logf("%d of %d cases agree\n%-32s %-58s %-46s %s\n%s", agreed, len(cases), "CASE", "EXPECTED", "GOT", "AGREE", table.String())
-	if len(cases) < 63 {
+	if len(cases) < 65 {
 		t.Errorf("only %d cases have evidence", len(cases))
 	}
 }
@@ -136,13 +138,43 @@ func verifyVector(t *testing.T, c vectorCase) verdict {
 	if log := filepath.Join(c.dir, "ccel_data.bin"); exists(log) {
 		args = append(args, "--event-log", log)
 	}
-	if c.TEE == "tpm" {
+	switch c.TEE {
+	case "tpm":
 		args = append(args, "--endorsements", enrolled(t, c.evidence))
+	case "arm-cca": // Veraison's test key, which its tests have enrolled
+		args = append(args, "--endorsements", "testdata/veraison-cpak.pem")
+	case "nvidia":
+		args = []string{"attest", "verify", "--evidence", deviceEvidence(t, c.dir), "--at", at, "-o", "json"}
 	}
 	if root := filepath.Join(c.dir, "root.pem"); exists(root) {
 		args = append(args, "--roots", root)
 	}
 	return runVerify(t, args...)
+}
+
+// deviceEvidence writes the evidence of a GPU in our JSON form: it brings its
+// certificates along.
+func deviceEvidence(t *testing.T, dir string) string {
+	t.Helper()
+	text, err1 := os.ReadFile(filepath.Join(dir, "report.txt"))
+	chain, err2 := os.ReadFile(filepath.Join(dir, "chain.txt"))
+	data, err3 := hex.DecodeString(strings.TrimSpace(string(text)))
+	if err := errors.Join(err1, err2, err3); err != nil {
+		t.Fatal(err)
+	}
+	ev := tee.Evidence{Kind: tee.NvidiaGPU, Data: data}
+	for block, rest := pem.Decode(chain); block != nil; block, rest = pem.Decode(rest) {
+		ev.Certificates = append(ev.Certificates, block.Bytes)
+	}
+	b, err := json.Marshal(ev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "evidence.json")
+	if err := os.WriteFile(file, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }
 
 // enrolled writes the attestation key of a TPM to a file, as a relying party has
@@ -213,6 +245,12 @@ func (c vectorCase) check(t *testing.T, v verdict) {
 		t.Fatalf("not verified: %v, want %q", v.Failures, c.Expect)
 	}
 	missing := slices.ContainsFunc(v.Findings, func(f tee.Finding) bool { return f.Code == tee.CodeCollateralMissing })
+	if c.TEE == "nvidia" {
+		if v.Accepted {
+			t.Error("a device was accepted in place of a TEE")
+		}
+		return
+	}
 	// The default policy refuses debug, and evidence without its collateral.
 	if debug := strings.Contains(c.Expect, "debug"); v.Debug != debug || v.Accepted == (debug || missing) {
 		t.Errorf("debug %t, collateral missing %t and accepted %t, want %q", v.Debug, missing, v.Accepted, c.Expect)
@@ -232,7 +270,7 @@ func (c vectorCase) check(t *testing.T, v verdict) {
 			t.Error("the event log gives no fact about secure boot")
 		}
 	}
-	if c.TEE == "tpm" {
+	if c.TEE == "tpm" || c.TEE == "arm-cca" {
 		return // its maker publishes no collateral
 	}
 	if given := exists(filepath.Join(c.dir, "collateral.json")); !given {

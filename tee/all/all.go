@@ -9,6 +9,8 @@ package all
 import (
 	"github.com/cloister-cc/cloister/tee"
 	"github.com/cloister-cc/cloister/tee/azure"
+	"github.com/cloister-cc/cloister/tee/cca"
+	"github.com/cloister-cc/cloister/tee/gpu"
 	"github.com/cloister-cc/cloister/tee/nitro"
 	"github.com/cloister-cc/cloister/tee/sgx"
 	"github.com/cloister-cc/cloister/tee/snp"
@@ -21,5 +23,5 @@ import (
 // for concurrent use and remembers certificates, so keep the list.
 func Verifiers() []tee.Verifier {
 	s, t := snp.New(), tdx.New()
-	return []tee.Verifier{s, t, sgx.New(), nitro.New(), azure.NewSNP(s), azure.NewTDX(t), tpm.New(), software.New()}
+	return []tee.Verifier{s, t, sgx.New(), nitro.New(), azure.NewSNP(s), azure.NewTDX(t), cca.New(), gpu.New(), tpm.New(), software.New()}
 }

@@ -8,9 +8,12 @@ import (
 
 	"github.com/cloister-cc/cloister/tee"
 	"github.com/cloister-cc/cloister/tee/all"
+	"github.com/cloister-cc/cloister/tee/snp"
+	"github.com/cloister-cc/cloister/tee/tdx"
 )
 
-// TestKinds: no TEE is listed twice, and each attester has a verifier.
+// TestKinds: no TEE has two verifiers, and each attester has one. The guests of
+// SEV-SNP and TDX have two ways to ask, and the one that Linux keeps comes first.
 func TestKinds(t *testing.T) {
 	verifiers := map[tee.Kind]bool{}
 	for _, v := range all.Verifiers() {
@@ -19,12 +22,22 @@ func TestKinds(t *testing.T) {
 		}
 		verifiers[v.Kind()] = true
 	}
-	seen := map[tee.Kind]bool{}
+	ways := map[tee.Kind]int{}
 	for _, a := range all.Attesters() {
-		if seen[a.Kind()] || !verifiers[a.Kind()] {
-			t.Errorf("%s: twice, or without a verifier", a.Kind())
+		if !verifiers[a.Kind()] {
+			t.Errorf("%s: without a verifier", a.Kind())
 		}
-		seen[a.Kind()] = true
+		_, isSNP := a.(snp.Attester)
+		_, isTDX := a.(tdx.Attester)
+		if (isSNP || isTDX) != (ways[a.Kind()] == 0 && (a.Kind() == tee.SNP || a.Kind() == tee.TDX)) {
+			t.Errorf("%s: configfs-tsm does not come first", a.Kind())
+		}
+		ways[a.Kind()]++
+	}
+	for kind, n := range ways {
+		if two := kind == tee.SNP || kind == tee.TDX; two != (n == 2) || n > 2 {
+			t.Errorf("%s: %d attesters", kind, n)
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/cloister-cc/cloister/tee"
+	"github.com/cloister-cc/cloister/tee/azure"
 	"github.com/cloister-cc/cloister/tee/nitro"
 	"github.com/cloister-cc/cloister/tee/sgx"
 	"github.com/cloister-cc/cloister/tee/snp"
@@ -15,13 +16,19 @@ import (
 	"github.com/cloister-cc/cloister/tee/tpm"
 )
 
-// Attesters returns an attester for each TEE that this program could run inside,
-// the ones that measure code most closely first. None of them is known to work
-// before it was asked.
+// Attesters returns an attester for each way to a TEE that this program could run
+// inside, the ones that measure code most closely first, and of one TEE the ways
+// that are better kept first: Linux has one interface for all, configfs-tsm, and
+// devices where that is not there. None of them is known to work before it was
+// asked.
 func Attesters() []tee.Attester {
 	return []tee.Attester{
 		&sgx.Attester{}, tdx.Attester{}, snp.Attester{},
+		opened{tee.TDX, func() (device, error) { return tdx.OpenDevice() }},
+		opened{tee.SNP, func() (device, error) { return snp.OpenDevice() }},
 		opened{tee.Nitro, func() (device, error) { return nitro.Open() }},
+		opened{tee.AzureTDX, func() (device, error) { return azure.OpenTDX(azure.Options{}) }},
+		opened{tee.AzureSNP, func() (device, error) { return azure.OpenSNP(azure.Options{}) }},
 		// Last: a TPM is in many machines, and says nothing of memory.
 		opened{tee.TPM, func() (device, error) { return tpm.Open(tpm.Options{}) }},
 	}

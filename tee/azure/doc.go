@@ -2,7 +2,9 @@
 // that Azure's paravisor (HCL) keeps, the paravisor's report that vouches for the
 // vTPM's key, and the hardware's report or quote that vouches for the paravisor.
 // [NewSNP] and [NewTDX] return the verifiers; they take the verifier of the
-// hardware, so that this package knows nothing of AMD or Intel.
+// hardware, so that this package knows nothing of AMD or Intel. [OpenSNP] and
+// [OpenTDX] return an [Attester] inside such a VM; it is the one place here that
+// uses a network: the host's metadata service.
 //
 // # What it protects against
 //

@@ -1,8 +1,9 @@
 // Package snp verifies evidence of AMD SEV-SNP: attestation reports of version
 // 2, 3 and 5 from Milan, Genoa and Turin, signed by a VCEK (a chip's own key) or
 // a VLEK (a cloud provider's key), with AMD's certificate chains. It needs
-// nothing but the standard library. [New] returns the verifier; [Verifier] says
-// what it takes and what its claims mean.
+// nothing but the standard library and, for the device, x/sys. [New] returns the
+// verifier; [Verifier] says what it takes and what its claims mean. Inside a guest,
+// [Attester] asks the kernel for a report, and [DeviceAttester] older kernels.
 //
 // # What it protects against
 //

@@ -1,7 +1,8 @@
 // Package tdx verifies evidence of Intel TDX trust domains (TDs): ECDSA quotes
 // (DCAP) of version 4 and 5 with reports of TDX 1.0 and 1.5. [New] returns the
 // verifier; [Verifier] says what it takes and what its claims mean. Package dcap
-// does what SGX and TDX have in common.
+// does what SGX and TDX have in common. Inside a TD, [Attester] asks the kernel for
+// a quote; with older kernels, [DeviceAttester] asks the TDX module and the host.
 //
 // # What it protects against
 //

@@ -134,6 +134,21 @@ func (a *Attester) Close() error {
 // *tee.Error with CodeUnavailable. Some old TPMs take no more than 50 bytes of
 // extra data.
 func (a *Attester) Evidence(ctx context.Context, reportData [64]byte) (tee.Evidence, error) {
+	s, err := a.Quote(ctx, reportData[:])
+	if err != nil {
+		return tee.Evidence{}, err
+	}
+	data, err := s.Encode()
+	if err != nil {
+		return tee.Evidence{}, err
+	}
+	return tee.Evidence{Kind: tee.TPM, Data: data, Certificates: s.Certificates, EventLog: s.EventLog}, nil
+}
+
+// Quote is what Evidence is made of, for formats of others: the statement has the
+// log and the certificates of the options too. extraData has at most 64 bytes. The
+// error is a *tee.Error with CodeUnavailable.
+func (a *Attester) Quote(ctx context.Context, extraData []byte) (*Statement, error) {
 	const op = "quote"
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -141,18 +156,15 @@ func (a *Attester) Evidence(ctx context.Context, reportData [64]byte) (tee.Evide
 	if a.options.EventLog != nil {
 		var err error
 		if log, err = a.options.EventLog(); err != nil {
-			return tee.Evidence{}, failed(op, err)
+			return nil, failed(op, err)
 		}
 	}
-	s, err := a.quote(ctx, reportData[:])
+	s, err := a.quote(ctx, extraData)
 	if err != nil {
-		return tee.Evidence{}, failed(op, err)
+		return nil, failed(op, err)
 	}
-	data, err := s.Encode()
-	if err != nil {
-		return tee.Evidence{}, err
-	}
-	return tee.Evidence{Kind: tee.TPM, Data: data, Certificates: a.options.Certificates, EventLog: log}, nil
+	s.EventLog, s.Certificates = log, a.options.Certificates
+	return s, nil
 }
 
 // quote reads the registers and quotes them, again if one was extended between.

@@ -12,11 +12,15 @@ import (
 
 // Command codes (part 2, section "TPM_CC").
 const (
+	ccNVDefineSpace      = 0x12A
 	ccCreatePrimary      = 0x131
+	ccNVWrite            = 0x137
 	ccActivateCredential = 0x147
+	ccNVRead             = 0x14E
 	ccPolicySecret       = 0x151
 	ccQuote              = 0x158
 	ccFlushContext       = 0x165
+	ccNVReadPublic       = 0x169
 	ccReadPublic         = 0x173
 	ccStartAuthSession   = 0x176
 	ccPCRRead            = 0x17E
@@ -24,6 +28,7 @@ const (
 
 // Handles and tags (part 2, sections "Handles" and "TPM_ST").
 const (
+	handleOwner       = 0x40000001
 	handleEndorsement = 0x4000000B
 	handleNull        = 0x40000007
 	handlePassword    = 0x40000009
@@ -95,6 +100,9 @@ const (
 	rcTesting = 0x90A
 	rcRetry   = 0x922
 )
+
+// rcNoIndex is TPM_RC_HANDLE about the first handle: no such NV index.
+const rcNoIndex = 0x18B
 
 // run has the TPM do a command and returns the response after its header: handles,
 // when the command has some, then parameters.

@@ -1,0 +1,174 @@
+package record
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+)
+
+// index knows where records are in segments, as far as somebody looked. The zero
+// value knows none. It is safe for concurrent use.
+type index struct {
+	scanning sync.Mutex // who reads headers; before mu
+	mu       sync.Mutex
+	records  map[digest]location
+	files    []string         // of location.file
+	scanned  map[string]int64 // how far the records of a segment are in the index
+	good     map[string]int64 // how far a segment is known to be good
+}
+
+// location is where a record is in the segments.
+type location struct {
+	file   uint32
+	at     uint32 // of its header
+	length uint32 // of the record
+}
+
+// end is how far a segment of that size is known to be good.
+func (x *index) end(file string, size int64) int64 {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if end := x.good[file]; end <= size {
+		return end
+	}
+	return 0
+}
+
+func (x *index) setEnd(file string, end int64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.good == nil {
+		x.good = make(map[string]int64)
+	}
+	x.good[file] = end
+}
+
+// add puts a record into the index. The first of several of one name counts.
+func (x *index) add(file string, d digest, at, size int64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.records == nil {
+		x.records = make(map[digest]location)
+	}
+	n := slices.Index(x.files, file)
+	if n < 0 {
+		n = len(x.files)
+		x.files = append(x.files, file)
+	}
+	if _, known := x.records[d]; !known {
+		x.records[d] = location{file: uint32(n), at: uint32(at), length: uint32(size)}
+	}
+}
+
+// locate returns where a record is: in which segment, and where its body begins.
+func (x *index) locate(d digest) (file string, at, size int64, ok bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	l, ok := x.records[d]
+	if !ok {
+		return "", 0, 0, false
+	}
+	return x.files[l.file], int64(l.at) + int64(segmentHeader), int64(l.length), true
+}
+
+// has reports whether a record of that name is in the segments.
+func (x *index) has(name string) bool {
+	d, ok := parseName(name)
+	if ok {
+		_, _, _, ok = x.locate(d)
+	}
+	return ok
+}
+
+// parseName reads the name of a record.
+func parseName(name string) (digest, bool) {
+	raw, err := hex.DecodeString(name)
+	if err != nil || len(raw) != len(digest{}) || hex.EncodeToString(raw) != name {
+		return digest{}, false
+	}
+	return digest(raw), true
+}
+
+// names lists the records in no order.
+func (x *index) names() []string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	names := make([]string, 0, len(x.records))
+	for d := range x.records {
+		names = append(names, hex.EncodeToString(d[:]))
+	}
+	return names
+}
+
+// refresh reads the headers of what was added since it was called last. What is in
+// the index is good even beside an error: a *TornError for each segment with such
+// an end, or [ErrArchive].
+func (a *Archive) refresh() error {
+	files, err := a.segments()
+	if err != nil {
+		return err
+	}
+	a.index.scanning.Lock()
+	defer a.index.scanning.Unlock()
+	var errs []error
+	for _, file := range files {
+		if err := a.refreshSegment(file); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (a *Archive) refreshSegment(file string) error {
+	f, err := os.Open(filepath.Join(a.dir, records, file))
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrArchive, err)
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrArchive, err)
+	}
+	a.index.mu.Lock()
+	from := a.index.scanned[file]
+	a.index.mu.Unlock()
+	good, err := scan(file, f, from, st.Size(), func(d digest, at, size int64) { a.index.add(file, d, at, size) })
+	a.index.mu.Lock()
+	defer a.index.mu.Unlock()
+	if a.index.scanned == nil {
+		a.index.scanned = make(map[string]int64)
+	}
+	a.index.scanned[file] = good
+	return err
+}
+
+// find returns the canonical form of a record in a segment.
+func (a *Archive) find(name string) ([]byte, error) {
+	missing := fmt.Errorf("%w: no record %.64q: %w", ErrArchive, name, fs.ErrNotExist)
+	d, ok := parseName(name)
+	if !ok {
+		return nil, missing
+	}
+	file, at, size, ok := a.index.locate(d)
+	if !ok {
+		err := a.refresh()
+		if file, at, size, ok = a.index.locate(d); !ok {
+			return nil, errors.Join(missing, err)
+		}
+	}
+	f, err := os.Open(filepath.Join(a.dir, records, file))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrArchive, err)
+	}
+	defer f.Close()
+	b := make([]byte, size)
+	if _, err := f.ReadAt(b, at); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrArchive, err)
+	}
+	return b, nil
+}

@@ -1,0 +1,105 @@
+package record
+
+import (
+	"crypto/x509"
+	"encoding/hex"
+	"fmt"
+
+	"github.com/cloister-cc/cloister/attest"
+	"github.com/cloister-cc/cloister/tee"
+)
+
+// inputs is how endorsements and roots are kept.
+type inputs struct {
+	Certificates [][]byte          `json:"certificates"`
+	CRLs         [][]byte          `json:"crls"`
+	Collateral   map[string][]byte `json:"collateral"`
+	// Roots are DER; Embedded says that the vendors' own were used.
+	Embedded bool     `json:"embedded_roots"`
+	Roots    [][]byte `json:"roots"`
+}
+
+// Case returns what a record was made from. Every part is compared with the
+// digest that the record names it by.
+func (a *Archive) Case(r Record) (Case, error) {
+	var c Case
+	var err error
+	if c.Evidence, err = a.evidence(r.Evidence); err != nil {
+		return Case{}, err
+	}
+	if c.Input, err = a.endorsements(r.Endorsements); err != nil {
+		return Case{}, err
+	}
+	c.Input.At = r.At
+	if c.Policy, err = a.policy(r.Policy); err != nil {
+		return Case{}, err
+	}
+	if c.ReportData, err = readReportData(r.ReportData); err != nil {
+		return Case{}, err
+	}
+	return c, nil
+}
+
+// isNamed refuses what has another digest than its name.
+func isNamed(what, name string, d [32]byte) error {
+	if hex.EncodeToString(d[:]) != name {
+		return fmt.Errorf("%w: %s %.64q was altered", ErrArchive, what, name)
+	}
+	return nil
+}
+
+func (a *Archive) evidence(name string) (tee.Evidence, error) {
+	var ev tee.Evidence
+	if err := a.read(evidence, name, &ev); err != nil {
+		return tee.Evidence{}, err
+	}
+	return ev, isNamed("evidence", name, attest.DigestEvidence(ev))
+}
+
+// endorsements returns endorsements and roots, without a time.
+func (a *Archive) endorsements(name string) (tee.Input, error) {
+	var kept inputs
+	if err := a.read(endorsements, name, &kept); err != nil {
+		return tee.Input{}, err
+	}
+	in := tee.Input{Endorsements: tee.Endorsements{Certificates: kept.Certificates, CRLs: kept.CRLs, Collateral: kept.Collateral}}
+	altered := fmt.Errorf("%w: endorsements %.64q were altered", ErrArchive, name)
+	if kept.Embedded && len(kept.Roots) > 0 {
+		return tee.Input{}, altered
+	}
+	if !kept.Embedded {
+		in.Roots = tee.Roots{}
+	}
+	for _, der := range kept.Roots {
+		root, err := x509.ParseCertificate(der)
+		if err != nil {
+			return tee.Input{}, altered
+		}
+		in.Roots = append(in.Roots, root)
+	}
+	return in, isNamed("endorsements", name, attest.DigestEndorsements(in))
+}
+
+// policy returns a policy; nil for no name.
+func (a *Archive) policy(name string) (*attest.Policy, error) {
+	if name == "" {
+		return nil, nil
+	}
+	p := &attest.Policy{}
+	if err := a.read(policies, name, p); err != nil {
+		return nil, err
+	}
+	return p, isNamed("policy", name, p.Digest())
+}
+
+// readReportData reads what the evidence had to carry; nil for nothing.
+func readReportData(text string) ([]byte, error) {
+	if text == "" {
+		return nil, nil
+	}
+	b, err := hex.DecodeString(text)
+	if err != nil {
+		return nil, fmt.Errorf("%w: report data is not hex", ErrArchive)
+	}
+	return b, nil
+}

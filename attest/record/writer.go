@@ -1,0 +1,195 @@
+package record
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// segmentSuffix ends the names of segments, which count up.
+const segmentSuffix = ".segment"
+
+// segments lists the segments in their order.
+func (a *Archive) segments() ([]string, error) {
+	entries, err := os.ReadDir(filepath.Join(a.dir, records))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrArchive, err)
+	}
+	var names []string
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), segmentSuffix) {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
+}
+
+// appendRecords adds entries, which are whole, to the newest segment, and to a new
+// one where that is full or has a bad end. They are on the disk when it returns.
+// Several processes take turns: the file's lock is held from the look at its end
+// until the entries are there.
+func (a *Archive) appendRecords(entries []byte) (file string, at int64, err error) {
+	names, err := a.segments()
+	if err != nil {
+		return "", 0, err
+	}
+	newest := ""
+	if len(names) > 0 {
+		newest = names[len(names)-1]
+	}
+	for {
+		if newest != "" {
+			at, ok, err := a.appendTo(newest, entries)
+			if ok || err != nil {
+				return newest, at, err
+			}
+		}
+		if newest, err = a.newSegment(newest); err != nil {
+			return "", 0, err
+		}
+	}
+}
+
+// newSegment makes the segment after another, unless another process just did.
+func (a *Archive) newSegment(after string) (string, error) {
+	number := 0
+	if after != "" {
+		if _, err := fmt.Sscanf(after, "%08d"+segmentSuffix, &number); err != nil {
+			return "", fmt.Errorf("%w: %.64q is no name of a segment", ErrArchive, after)
+		}
+	}
+	name := fmt.Sprintf("%08d"+segmentSuffix, number+1)
+	f, err := os.OpenFile(filepath.Join(a.dir, records, name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return name, nil
+	}
+	if err == nil {
+		err = errors.Join(f.Close(), syncDir(filepath.Join(a.dir, records)))
+	}
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", ErrArchive, err)
+	}
+	return name, nil
+}
+
+// syncDir makes a new name last.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// appendTo adds entries to one segment. ok is false where nothing more belongs in
+// it.
+func (a *Archive) appendTo(name string, entries []byte) (at int64, ok bool, err error) {
+	f, err := os.OpenFile(filepath.Join(a.dir, records, name), os.O_RDWR|os.O_APPEND, 0)
+	if err != nil {
+		return 0, false, fmt.Errorf("%w: %w", ErrArchive, err)
+	}
+	at, ok, err = a.appendLocked(f, name, entries)
+	if closed := f.Close(); err == nil && closed != nil { // and with the file goes the lock
+		err = fmt.Errorf("%w: %w", ErrArchive, closed)
+	}
+	return at, ok, err
+}
+
+func (a *Archive) appendLocked(f *os.File, name string, entries []byte) (int64, bool, error) {
+	fail := func(err error) (int64, bool, error) { return 0, false, fmt.Errorf("%w: %w", ErrArchive, err) }
+	if err := lock(f); err != nil {
+		return fail(err)
+	}
+	st, err := f.Stat()
+	if err != nil {
+		return fail(err)
+	}
+	size := st.Size()
+	if size >= fullSegment {
+		return 0, false, nil
+	}
+	// What was good when we looked last is good: nobody changes it.
+	good, err := scan(name, f, a.index.end(name, size), size, func(digest, int64, int64) {})
+	if err != nil || good != size {
+		return 0, false, nil //nolint:nilerr // who reads it says so; we begin another
+	}
+	if _, err := f.Write(entries); err != nil {
+		// Half a record at the end would be dropped by everybody, but is better gone.
+		return fail(errors.Join(err, f.Truncate(size)))
+	}
+	if err := f.Sync(); err != nil {
+		return fail(err)
+	}
+	a.index.setEnd(name, size+int64(len(entries)))
+	return size, true, nil
+}
+
+// lock waits for a file's lock, which other processes and other files of this one
+// respect.
+func lock(f *os.File) error {
+	for {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX)
+		if !errors.Is(err, unix.EINTR) {
+			return os.NewSyscallError("flock", err)
+		}
+	}
+}
+
+// batch is records on their way into a segment.
+type batch struct {
+	entries []byte
+	items   []batchItem
+}
+
+// batchItem is one record of a batch, which may be in the archive already: then it
+// has no bytes in it.
+type batchItem struct {
+	name     digest
+	at, size int // of its entry
+}
+
+// add puts a record into the batch.
+func (w *batch) add(a *Archive, body []byte) error {
+	entries, name, err := appendEntry(w.entries, body)
+	if err != nil {
+		return err
+	}
+	item := batchItem{name: name, at: len(w.entries)}
+	_, _, _, known := a.index.locate(name)
+	known = known || slices.ContainsFunc(w.items, func(i batchItem) bool { return i.name == name })
+	if !known {
+		item.size = len(entries) - item.at
+		w.entries = entries
+	}
+	w.items = append(w.items, item)
+	return nil
+}
+
+// flush writes the batch, and empties it.
+func (w *batch) flush(a *Archive, added func(name string)) error {
+	if len(w.entries) > 0 {
+		file, start, err := a.appendRecords(w.entries)
+		if err != nil {
+			return err
+		}
+		for _, i := range w.items {
+			if i.size > 0 {
+				a.index.add(file, i.name, start+int64(i.at), int64(i.size-segmentHeader))
+			}
+		}
+	}
+	for _, i := range w.items {
+		if added != nil {
+			added(hex.EncodeToString(i.name[:]))
+		}
+	}
+	*w = batch{entries: w.entries[:0], items: w.items[:0]}
+	return nil
+}
