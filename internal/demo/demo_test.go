@@ -158,10 +158,23 @@ func TestHuntSeesMemoryOfAProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	out, err := child.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := child.Start(); err != nil {
 		t.Skip("no cat here: ", err)
 	}
 	defer func() { _ = in.Close(); _ = child.Wait() }()
+	// Start returns when the kernel has closed the descriptors of the old
+	// program, which is before it has set up the environment of the new one:
+	// only a program that answers has both.
+	if _, err := in.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(out, make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
 	h := newHunt()
 	h.add("secret", []byte(s), false)
 	h.process(child.Process.Pid, "cat")

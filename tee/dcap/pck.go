@@ -121,7 +121,7 @@ func (p *PCK) readTCB(v asn1.RawValue) error {
 	}
 	for n, v := range members {
 		switch {
-		case n <= tcbComponents:
+		case n >= 1 && n <= tcbComponents:
 			svn, err := number(v, 0xFF)
 			if err != nil {
 				return fmt.Errorf("component %d: %w", n, err)

@@ -3,6 +3,7 @@ package dcap_test
 import (
 	"bytes"
 	"crypto/x509"
+	"encoding/asn1"
 	"encoding/pem"
 	"testing"
 	"time"
@@ -96,6 +97,8 @@ func TestRefusesPlatforms(t *testing.T) {
 		"short FMSPC":                {dcaptest.PlatformOptions{Extension: map[int]any{4: []byte{1}}}, []tee.Code{tee.CodeParse}},
 		"FMSPC a number":             {dcaptest.PlatformOptions{Extension: map[int]any{4: 7}}, []tee.Code{tee.CodeParse}},
 		"TCB a number":               {dcaptest.PlatformOptions{Extension: map[int]any{2: 7}}, []tee.Code{tee.CodeParse}},
+		"TCB from 0 to 17":           {dcaptest.PlatformOptions{Extension: map[int]any{2: tcbOf(0)}}, []tee.Code{tee.CodeParse}},
+		"TCB from 2 to 19":           {dcaptest.PlatformOptions{Extension: map[int]any{2: tcbOf(2)}}, []tee.Code{tee.CodeParse}},
 		"SGX type a number":          {dcaptest.PlatformOptions{Extension: map[int]any{5: 7}}, []tee.Code{tee.CodeParse}},
 		"short platform instance id": {dcaptest.PlatformOptions{Extension: map[int]any{6: []byte{1}}}, []tee.Code{tee.CodeParse}},
 		"configuration a number":     {dcaptest.PlatformOptions{Extension: map[int]any{7: 1}}, []tee.Code{tee.CodeParse}},
@@ -114,6 +117,20 @@ func TestRefusesPlatforms(t *testing.T) {
 	if r := verifies(t, p.Evidence(t, dcaptest.QuoteOptions{}), intel.Input(t, dcaptest.CollateralOptions{})); r.PCK.PlatformInstanceID == nil {
 		t.Error("no platform instance id")
 	}
+}
+
+// tcbOf is a TCB of as many members as there are to be, which are numbers, and
+// numbered from first on.
+func tcbOf(first int) any {
+	type member struct {
+		ID    asn1.ObjectIdentifier
+		Value int
+	}
+	out := make([]member, 18)
+	for i := range out {
+		out[i] = member{asn1.ObjectIdentifier{1, 2, 840, 113741, 1, 13, 1, 2, first + i}, 1}
+	}
+	return out
 }
 
 func TestExpiredAuthority(t *testing.T) {
