@@ -86,6 +86,9 @@ type IssueOptions struct {
 	Audience string
 	// Nonce is the relying party's own, 8 to 64 bytes.
 	Nonce []byte
+	// ID is the token's jti or cti, 16 bytes, for who writes down what was issued; nil
+	// has one made at random.
+	ID []byte
 	// Confirm is a P-256 or P-384 key that the evidence vouches for: the token is
 	// only good together with a proof that its bearer holds the private half.
 	Confirm *ecdsa.PublicKey
@@ -136,9 +139,12 @@ func (i *Issuer) statement(v *Verified, policyDigest [32]byte, o IssueOptions) (
 }
 
 func (i *Issuer) claims(v *Verified, policyDigest [32]byte, o IssueOptions) (earClaims, error) {
-	id := make([]byte, 16)
-	if _, err := rand.Read(id); err != nil {
-		return earClaims{}, err
+	id := o.ID
+	if id == nil {
+		id = NewTokenID()
+	}
+	if len(id) != tokenIDSize {
+		return earClaims{}, fmt.Errorf("identifier of %d bytes: want %d", len(id), tokenIDSize)
 	}
 	now := i.cfg.Now()
 	summary := treeSummary{TEE: v.Claims.TEE, Simulated: v.Claims.Simulated, Debug: v.Claims.Debug, TCB: v.Claims.TCB}
@@ -154,6 +160,17 @@ func (i *Issuer) claims(v *Verified, policyDigest [32]byte, o IssueOptions) (ear
 		},
 	}
 	return c, o.apply(&c)
+}
+
+// tokenIDSize is how many bytes the identifier of a token has.
+const tokenIDSize = 16
+
+// NewTokenID makes the identifier of a token, see [IssueOptions]. In a JWT it is
+// written as base64url without padding.
+func NewTokenID() []byte {
+	id := make([]byte, tokenIDSize)
+	_, _ = rand.Read(id) // does not fail
+	return id
 }
 
 func (o IssueOptions) apply(c *earClaims) error {

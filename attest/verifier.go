@@ -83,6 +83,10 @@ type Verified struct {
 	EndorsementsDigest [32]byte
 	// At is the time that certificates and lists were checked at.
 	At time.Time
+	// Evidence, with its kind, and Input are what the verdict rests on, for who writes
+	// it down (package attest/record). They are not to be changed.
+	Evidence tee.Evidence
+	Input    tee.Input
 }
 
 // Verifier verifies the evidence of several TEEs. It is immutable and safe for
@@ -149,7 +153,7 @@ func (v *Verifier) Verify(ev tee.Evidence, in tee.Input, want Binding) (*Verifie
 	}
 	return &Verified{
 		Claims: claims, Findings: findings, At: in.At,
-		EvidenceDigest: DigestEvidence(ev), EndorsementsDigest: DigestEndorsements(in),
+		EvidenceDigest: DigestEvidence(ev), EndorsementsDigest: DigestEndorsements(in), Evidence: ev, Input: in,
 	}, nil
 }
 

@@ -45,7 +45,7 @@ func TestVerify(t *testing.T) {
 			claims := f.Claims()
 			claims.ReportData = bound[:]
 			ev.Kind = tee.Software // the digest is of the labelled evidence either way
-			want := &attest.Verified{Claims: claims, At: at, EvidenceDigest: attest.DigestEvidence(ev), EndorsementsDigest: attest.DigestEndorsements(in)}
+			want := &attest.Verified{Claims: claims, At: at, EvidenceDigest: attest.DigestEvidence(ev), EndorsementsDigest: attest.DigestEndorsements(in), Evidence: ev, Input: in}
 			if d := cmp.Diff(want, got); d != "" {
 				t.Errorf("(-want +got):\n%s", d)
 			}

@@ -67,9 +67,10 @@ type up struct {
 	host *client.Host
 }
 
-func (b *bench) up(name string) (*up, error) {
+func (b *bench) up(name string, flags ...string) (*up, error) {
 	u := &up{dir: filepath.Join(b.dir, name)}
-	u.cmd = exec.Command(b.exe, "up", "--data-dir", u.dir, "--listen", "127.0.0.1:0", "--fetch-collateral=false")
+	args := append([]string{"up", "--data-dir", u.dir, "--listen", "127.0.0.1:0", "--fetch-collateral=false"}, flags...)
+	u.cmd = exec.Command(b.exe, args...)
 	u.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	if err := u.cmd.Start(); err != nil {
 		return nil, err

@@ -36,25 +36,15 @@ const (
 // wrapping, a durable receipt and its counter step, over HTTPS and the attested
 // channel, from a real node.
 func (b *bench) release() ([]figure, error) {
-	u, err := b.up("release")
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = u.down() }()
-	r, err := newReleaser(b, u)
-	if err != nil {
-		return nil, err
-	}
-	defer r.node.Close()
 	span := 5 * time.Second
 	if b.quick {
 		span = time.Second
 	}
-	pings, pingCPU, err := r.measure(span, r.ping)
+	pings, pingCPU, releases, cpu, err := b.releases(span, "release", "--keep-verdicts=none")
 	if err != nil {
 		return nil, err
 	}
-	releases, cpu, err := r.measure(span, r.one)
+	_, _, kept, keptCPU, err := b.releases(span, "release-kept", "--keep-verdicts=releases")
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +52,27 @@ func (b *bench) release() ([]figure, error) {
 	return []figure{
 		{Name: "key releases over HTTPS, client and evidence on the same machine", Value: perSecond, Unit: "/s", Against: "empty requests on the same channel", Limit: limit, Ratio: perSecond / limit},
 		{Name: "key releases for each CPU second of the node", Value: releases / cpu, Unit: "/s", Against: "empty requests", Limit: pings / pingCPU, Ratio: (releases / cpu) / (pings / pingCPU), Bar: ">= 1000 per core"},
+		{Name: "the same, with a record of each verdict kept", Value: kept / keptCPU, Unit: "/s", Against: "without records", Limit: releases / cpu, Ratio: (kept / keptCPU) / (releases / cpu)},
 	}, nil
+}
+
+// releases measures empty requests, then releases, of a node of its own.
+func (b *bench) releases(span time.Duration, name string, flags ...string) (pings, pingCPU, releases, cpu float64, err error) {
+	u, err := b.up(name, flags...)
+	if err != nil {
+		return 0, 0, 0, 0, err
+	}
+	defer func() { err = errors.Join(err, u.down()) }()
+	r, err := newReleaser(b, u)
+	if err != nil {
+		return 0, 0, 0, 0, err
+	}
+	defer r.node.Close()
+	if pings, pingCPU, err = r.measure(span, r.ping); err != nil {
+		return 0, 0, 0, 0, err
+	}
+	releases, cpu, err = r.measure(span, r.one)
+	return pings, pingCPU, releases, cpu, err
 }
 
 // releaser asks for keys as an instance would: this process has the platform

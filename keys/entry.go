@@ -74,4 +74,7 @@ type Receipt struct {
 	InstanceID     string `cbor:"13,keyasint,omitempty" json:"instance_id,omitempty"`
 	EvidenceDigest []byte `cbor:"14,keyasint,omitempty" json:"evidence_digest,omitempty"`
 	Expires        string `cbor:"15,keyasint,omitempty" json:"expires,omitempty"` // RFC 3339
+	// Verdict is the name of the record of the verdict (package attest/record), if
+	// the node keeps records: with it the verdict can be reached again.
+	Verdict string `cbor:"16,keyasint,omitempty" json:"verdict,omitempty"`
 }

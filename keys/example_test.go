@@ -22,7 +22,7 @@ func Example() {
 	service := keys.New(keys.Config{
 		Verifier: attest.NewVerifier(instance),
 		Input:    func(tee.Evidence) tee.Input { return tee.Input{Roots: instance.Roots()} },
-		Issue:    func(*attest.Verified, [32]byte) (string, error) { return "token", nil },
+		Issue:    func(*attest.Verified, [32]byte) (keys.Token, error) { return keys.Token{Text: "token"}, nil },
 		Now:      func() time.Time { return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC) },
 	})
 	service.Begin(&keystest.Log{}) // a node has a statelog here

@@ -60,7 +60,10 @@ func (w *world) config() keys.Config {
 	return keys.Config{
 		Verifier: attest.NewVerifier(w.tee), Now: w.now,
 		Input: func(tee.Evidence) tee.Input { return tee.Input{Roots: w.tee.Roots()} },
-		Issue: func(v *attest.Verified, policy [32]byte) (string, error) { return w.issue(v, policy) },
+		Issue: func(v *attest.Verified, policy [32]byte) (keys.Token, error) {
+			text, err := w.issue(v, policy)
+			return keys.Token{Text: text, ID: "id of " + text}, err
+		},
 	}
 }
 

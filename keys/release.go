@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/cloister-cc/cloister/attest"
+	"github.com/cloister-cc/cloister/attest/record"
 	"github.com/cloister-cc/cloister/tee"
 	"github.com/cloister-cc/cloister/tee/launch"
 )
@@ -36,11 +37,13 @@ func (s *Service) Release(_ context.Context, r ReleaseRequest) (ReleaseResponse,
 			return ReleaseResponse{}, err
 		}
 	}
-	if out.Token, err = s.cfg.Issue(v, policyOf(granted)); err != nil {
+	token, err := s.cfg.Issue(v, policyOf(granted))
+	if err != nil {
 		return ReleaseResponse{}, fmt.Errorf("issue attestation result: %w", err)
 	}
-	// Nothing leaves before its receipt is durable.
-	if out.Receipts, err = s.leaveReceipts(r, v, granted, now, out.Expires); err != nil {
+	out.Token = token.Text
+	// Nothing leaves before its receipt is durable, and what the receipt names.
+	if out.Receipts, err = s.leaveReceipts(r, v, granted, token, now, out.Expires); err != nil {
 		return ReleaseResponse{}, err
 	}
 	return out, nil
@@ -132,10 +135,37 @@ func policyOf(granted []*key) [32]byte {
 	return [32]byte(b[:32])
 }
 
-func (s *Service) leaveReceipts(r ReleaseRequest, v *attest.Verified, granted []*key, now, expires time.Time) ([]uint64, error) {
+// keepVerdicts keeps a record for each policy that accepted the evidence, and
+// returns the records' names, one for each key; empty if none are kept.
+func (s *Service) keepVerdicts(v *attest.Verified, granted []*key, token Token) ([]string, error) {
+	names := make([]string, len(granted))
+	if s.cfg.Keep == nil {
+		return names, nil
+	}
+	kept := map[[32]byte]string{}
+	for i, k := range granted {
+		policy := k.info.Policy.Appraisal
+		id := policy.Digest()
+		if kept[id] == "" {
+			name, err := s.cfg.Keep(record.Accepted(v, &policy, token.ID))
+			if err != nil {
+				return nil, fmt.Errorf("keep verdict: %w", err)
+			}
+			kept[id] = name
+		}
+		names[i] = kept[id]
+	}
+	return names, nil
+}
+
+func (s *Service) leaveReceipts(r ReleaseRequest, v *attest.Verified, granted []*key, token Token, now, expires time.Time) ([]uint64, error) {
 	action := "release"
 	if r.Renew {
 		action = "renew"
+	}
+	verdicts, err := s.keepVerdicts(v, granted, token)
+	if err != nil {
+		return nil, err
 	}
 	receipts := make([]Receipt, len(granted))
 	for i, k := range granted {
@@ -143,6 +173,7 @@ func (s *Service) leaveReceipts(r ReleaseRequest, v *attest.Verified, granted []
 			Action: action, Time: timestamp(now), Key: k.info.Name, Version: k.info.Version, Owner: k.owner, PolicyDigest: k.digest[:],
 			TEE: string(v.Claims.TEE), Simulated: v.Claims.Simulated, Measurement: v.Claims.Measurement,
 			LaunchDigest: v.Claims.LaunchDigest, InstanceID: v.Claims.InstanceID, EvidenceDigest: v.EvidenceDigest[:], Expires: timestamp(expires),
+			Verdict: verdicts[i],
 		}
 	}
 	return s.commitReceipts(nil, receipts)

@@ -4,13 +4,16 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/cloister-cc/cloister/attest"
+	"github.com/cloister-cc/cloister/attest/record"
 	"github.com/cloister-cc/cloister/keys"
+	"github.com/cloister-cc/cloister/keys/keystest"
 	"github.com/cloister-cc/cloister/tee"
 	"github.com/google/go-cmp/cmp"
 )
@@ -40,6 +43,57 @@ func TestRelease(t *testing.T) {
 		if bytes.Contains(k.Wrapped, []byte("material")) {
 			t.Error("a key left unwrapped")
 		}
+	}
+}
+
+// TestVerdictsAreKept: one record for each policy that accepted the evidence, and
+// each receipt names its own.
+func TestVerdictsAreKept(t *testing.T) {
+	w := newWorld(t)
+	var kept []record.Record
+	var fails error
+	c := w.config()
+	c.Keep = func(_ record.Case, r record.Record) (string, error) {
+		kept = append(kept, r)
+		return fmt.Sprint("record ", len(kept)), fails
+	}
+	w.Service = keys.New(c)
+	w.log = &keystest.Log{}
+	if err := w.log.Open(w.Service); err != nil {
+		t.Fatal(err)
+	}
+	another := func(p *keys.Policy) { p.Appraisal.Name = "another" }
+	for name, change := range map[string]func(*keys.Policy){"a": nil, "b": another, "c": nil} {
+		w.imported(t, name, change)
+	}
+	r, err := w.release(t, w.ask(t, "a", "b", "c"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, n := range r.Receipts {
+		got = append(got, must(w.Receipt(alice, n)).Verdict)
+	}
+	if d := cmp.Diff([]string{"record 1", "record 2", "record 1"}, got); d != "" {
+		t.Errorf("verdicts (-want +got):\n%s", d)
+	}
+	for i, k := range kept {
+		if !k.Accepted || k.TokenID != "id of "+r.Token {
+			t.Errorf("record %d: %+v", i+1, k)
+		}
+	}
+	if kept[0].Policy == kept[1].Policy {
+		t.Error("two policies have one record")
+	}
+
+	// Nothing leaves without its record.
+	fails = errors.New("the disk is full")
+	before := len(w.log.Entries())
+	r, err = w.release(t, w.ask(t, "a"))
+	wantError(t, err, fails)
+	wantNothing(t, r)
+	if got := len(w.log.Entries()); got != before {
+		t.Errorf("%d receipts of what was not released", got-before)
 	}
 }
 

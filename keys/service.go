@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/cloister-cc/cloister/attest"
+	"github.com/cloister-cc/cloister/attest/record"
 	"github.com/cloister-cc/cloister/tee"
 	"github.com/cloister-cc/cloister/tee/launch"
 )
@@ -25,10 +26,20 @@ type Config struct {
 	// from Now.
 	Verifier *attest.Verifier
 	Input    func(tee.Evidence) tee.Input
+	// Keep keeps the record of a verdict that led to a release and returns its
+	// name, which goes into the receipts; after an error nothing is released. Nil
+	// keeps none.
+	Keep func(record.Case, record.Record) (string, error)
 	// Issue makes the attestation result that goes with a release.
-	Issue func(v *attest.Verified, policyDigest [32]byte) (string, error)
+	Issue func(v *attest.Verified, policyDigest [32]byte) (Token, error)
 	// Now is the service's clock; nil means time.Now.
 	Now func() time.Time
+}
+
+// Token is an attestation result.
+type Token struct {
+	Text string
+	ID   string // its jti
 }
 
 // Service is the key service. It is safe for concurrent use. Replay the log's

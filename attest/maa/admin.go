@@ -32,7 +32,7 @@ func (s *Service) stated(c call, claims map[string]any) (any, error) {
 
 func knownType(typ string) error {
 	if _, ok := attestationTypes()[typ]; !ok {
-		return badRequest("attestation type: want SgxEnclave, OpenEnclave, SevSnpVm, TdxVm or Tpm", "")
+		return badRequest("attestation type: want SgxEnclave, OpenEnclave, SevSnpVm, TdxVm, AzureGuest or Tpm", "")
 	}
 	return nil
 }

@@ -244,7 +244,7 @@ func TestProviders(t *testing.T) {
 		t.Error(err)
 	}
 	made := w.create(maa.Settings{Name: "mine", Issuer: "https://attest.example/", Signers: [][]byte{signer.cert}})
-	if made.Path != "/azure/mine" || made.Algorithm != maa.ES256 || made.Issuer != "https://attest.example" || !made.Isolated || made.Signers != 1 || len(made.Policies) != 4 {
+	if made.Path != "/azure/mine" || made.Algorithm != maa.ES256 || made.Issuer != "https://attest.example" || !made.Isolated || made.Signers != 1 || len(made.Policies) != 5 {
 		t.Errorf("%+v", made)
 	}
 	for _, name := range []string{"mine", maa.Shared} {

@@ -16,8 +16,11 @@ func (s *Service) attest(c call, typ string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if typ == "Tpm" {
+	switch typ {
+	case "Tpm":
 		return s.attestTPM(b)
+	case azureGuest:
+		return s.attestGuest(c, b)
 	}
 	q, err := readRequest(typ, b)
 	if err != nil {
@@ -46,13 +49,24 @@ func (s *Service) attest(c call, typ string) (any, error) {
 	if err := s.stamp(claims, c.base, lifetime); err != nil {
 		return nil, err
 	}
-	var token string
 	if q.draft != nil {
-		token, err = unsigned(claims)
-	} else {
-		token, err = c.provider.signing().sign(claims, c.base+"/certs")
+		token, err := unsigned(claims)
+		return tokenAnswer{token}, err
 	}
+	if err := s.tell(c, v, claims); err != nil {
+		return nil, err
+	}
+	token, err := c.provider.signing().sign(claims, c.base+"/certs")
 	return tokenAnswer{token}, err
+}
+
+// tell tells of a token that is about to be issued.
+func (s *Service) tell(c call, v *attest.Verified, claims map[string]any) error {
+	if s.cfg.Judged == nil {
+		return nil
+	}
+	id, _ := claims["jti"].(string)
+	return s.cfg.Judged(v, c.provider.state.GraceDays, id)
 }
 
 // draft reads a policy that is only tried out: its text, or a JWS.

@@ -5,6 +5,9 @@
 // 2025-06-01), Microsoft's clients for JavaScript and Python, and the pages on
 // learn.microsoft.com that package azurepolicy names.
 //
+// Guests of Azure's confidential VMs, which use Microsoft's guest attestation
+// library, get a token that only the TPM of the VM can open (AzureGuest).
+//
 // A [Service] has attestation providers, as Azure has: each with an owner,
 // policies and signing keys of its own, under /azure/NAME; and the provider
 // [Shared], at the root, which nobody owns: it applies the default policies and

@@ -33,8 +33,9 @@ var (
 )
 
 // attestationTypes are the kinds of evidence that a provider has a policy for.
+// Guests of Azure may be on TDX as well, under the same policy.
 func attestationTypes() map[string]tee.Kind {
-	return map[string]tee.Kind{"SgxEnclave": tee.SGX, "OpenEnclave": tee.SGX, "SevSnpVm": tee.SNP, "TdxVm": tee.TDX, "Tpm": tee.TPM}
+	return map[string]tee.Kind{"SgxEnclave": tee.SGX, "OpenEnclave": tee.SGX, "SevSnpVm": tee.SNP, "TdxVm": tee.TDX, "Tpm": tee.TPM, azureGuest: tee.AzureSNP}
 }
 
 // provider is an attestation provider, ready to use. It is never changed: a

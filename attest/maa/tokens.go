@@ -1,6 +1,7 @@
 package maa
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -35,6 +36,9 @@ func decide(p *policy, v *attest.Verified, q attestRequest, given evidence) (map
 	claims := azurepolicy.TokenClaims(tree)
 	incoming := azurepolicy.IncomingOf(claims)
 	given.addTo(claims)
+	if v.Claims.TEE == tee.SGX {
+		claims["x-ms-sgx-collateral"] = sgxCollateral(v)
+	}
 	if given.runtimeJSON != nil {
 		incoming = append(incoming, azurepolicy.Claim{Type: "x-ms-runtime", Value: string(given.runtimeJSON), Issuer: azurepolicy.IssuerCustom})
 	}
@@ -128,7 +132,8 @@ func act(properties map[string]any, c tee.Claims) (time.Duration, error) {
 			}
 		case azurepolicy.PropertyOmitX5C: // no token of ours has x5c in its header
 		case azurepolicy.PropertyValidAIK:
-			if value == true && c.TEE == tee.TPM && c.Vendor["ak_trust"] != "certificate" {
+			isTPM := c.TEE == tee.TPM || c.TEE == tee.AzureSNP || c.TEE == tee.AzureTDX
+			if value == true && isTPM && c.Vendor["ak_trust"] != "certificate" {
 				return 0, refuse(name, "an attestation key with a certificate", fmt.Sprint(c.Vendor["ak_trust"]), "")
 			}
 		default:
@@ -173,6 +178,29 @@ func (e evidence) addTo(claims map[string]any) {
 	if e.runtime != nil {
 		claims["x-ms-sgx-ehd"] = encode64(e.runtime)
 	}
-	digest := sha256.Sum256(e.Data)
-	claims["x-ms-sgx-collateral"] = map[string]any{"quotehash": hex.EncodeToString(digest[:])}
+}
+
+// sgxCollateral names by SHA-256 what was judged, the evidence as it was given, and
+// what with: of Intel's answers, byte for byte as Intel gives them, the TCB
+// information and the identity of the quoting enclave, where there was one of each.
+// Certificates and revocation lists are in x-cloister-endorsements-digest, which is
+// of everything.
+func sgxCollateral(v *attest.Verified) map[string]any {
+	hashOf := func(b []byte) string {
+		digest := sha256.Sum256(b)
+		return hex.EncodeToString(digest[:])
+	}
+	out := map[string]any{"quotehash": hashOf(v.Evidence.Data)}
+	for name, member := range map[string]string{"tcbinfohash": "tcbInfo", "qeidhash": "enclaveIdentity"} {
+		var found [][]byte
+		for _, b := range v.Input.Endorsements.Collateral {
+			if bytes.HasPrefix(b, []byte(`{"`+member+`":`)) {
+				found = append(found, b)
+			}
+		}
+		if len(found) == 1 {
+			out[name] = hashOf(found[0])
+		}
+	}
+	return out
 }

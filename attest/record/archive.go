@@ -118,7 +118,7 @@ func (a *Archive) put(dir, name string, v any) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrArchive, err)
 	}
-	if err := renameio.WriteFile(path, b, 0o600); err != nil {
+	if err := renameio.WriteFile(path, b, 0o600, renameio.WithTempDir(filepath.Dir(path))); err != nil {
 		return fmt.Errorf("%w: %w", ErrArchive, err)
 	}
 	return nil

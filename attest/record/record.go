@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cloister-cc/cloister/attest"
@@ -73,11 +74,37 @@ func Judge(v *attest.Verifier, c Case) (Record, []tee.Failure, *attest.Verified)
 	}
 	verified, failures := judge(v, c, compile(c.Policy))
 	if verified != nil {
-		r.Verified, r.TEE, r.TCB, r.Claims = true, verified.Claims.TEE, verified.Claims.TCB, verified.Claims.Tree()
-		r.Findings = append(r.Findings, verified.Findings...)
+		r.prove(verified)
 	}
 	r.Accepted, r.Failures = len(failures) == 0, withoutHints(failures)
 	return r, failures, verified
+}
+
+// prove adds what was proven.
+func (r *Record) prove(v *attest.Verified) {
+	r.Verified, r.TEE, r.TCB, r.Claims = true, v.Claims.TEE, v.Claims.TCB, v.Claims.Tree()
+	r.Findings = append(r.Findings, v.Findings...)
+}
+
+// Accepted writes down a verdict that was reached elsewhere: evidence that verified
+// as v says, and that policy accepts; nil for no policy. tokenID is the jti of the
+// attestation result, if one was issued. [Judge] makes the same of the case.
+func Accepted(v *attest.Verified, policy *attest.Policy, tokenID string) (Case, Record) {
+	c := Case{Evidence: v.Evidence, Input: v.Input, Policy: policy}
+	unchecked := func(f tee.Finding) bool { return f.Code == attest.FindingBindingUnchecked }
+	if !slices.ContainsFunc(v.Findings, unchecked) {
+		c.ReportData = v.Claims.ReportData
+	}
+	r := Record{
+		Version: version, At: v.At.UTC(), Accepted: true, Findings: []tee.Finding{}, Failures: []Failure{}, TokenID: tokenID,
+		Evidence: hex.EncodeToString(v.EvidenceDigest[:]), Endorsements: hex.EncodeToString(v.EndorsementsDigest[:]), ReportData: hex.EncodeToString(c.ReportData),
+	}
+	if policy != nil {
+		digest := policy.Digest()
+		r.Policy = hex.EncodeToString(digest[:])
+	}
+	r.prove(v)
+	return c, r
 }
 
 // judge verifies and appraises a case whose evidence says which TEE it is of. The

@@ -240,3 +240,32 @@ func TestNoHints(t *testing.T) {
 		t.Errorf("%s, %v", b, err)
 	}
 }
+
+// TestAccepted: a verdict that was reached elsewhere has the record that judging
+// it again makes.
+func TestAccepted(t *testing.T) {
+	a, err := record.OpenArchive(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range newWorld(t).cases(t) {
+		want, _, v := record.Judge(verifier(), c)
+		if !want.Accepted {
+			continue
+		}
+		kept, got := record.Accepted(v, c.Policy, "")
+		w, err1 := want.Bytes()
+		g, err2 := got.Bytes()
+		if err := errors.Join(err1, err2); err != nil || !bytes.Equal(w, g) {
+			t.Errorf("%s: %s\nwant %s, %v", name, g, w, err)
+		}
+		got.TokenID = "a token"
+		id, err := a.Add(kept, got)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := a.Replay(verifier(), id); err != nil || !again.Same {
+			t.Errorf("%s: %+v, %v", name, again, err)
+		}
+	}
+}

@@ -31,7 +31,7 @@ func released(t *testing.T, lie func(*keys.ReleaseResponse)) (*nodeClient, *keys
 	a.onTEE(t, p, doc, image)
 	s := keys.New(keys.Config{
 		Verifier: attest.NewVerifier(software.New()), Input: func(tee.Evidence) tee.Input { return tee.Input{Roots: p.Roots} },
-		Issue: func(*attest.Verified, [32]byte) (string, error) { return "token", nil },
+		Issue: func(*attest.Verified, [32]byte) (keys.Token, error) { return keys.Token{Text: "token"}, nil },
 	})
 	if err := new(keystest.Log).Open(s); err != nil {
 		t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 func (a *app) upCommand() *cobra.Command {
 	var listen, record string
 	var fetch bool
+	keep := string(datadir.KeepNone)
 	var from fetchFlags
 	cmd := &cobra.Command{
 		Use: "up", Short: "Run the platform on this machine until stopped",
@@ -33,13 +34,16 @@ func (a *app) upCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if !datadir.Keep(keep).Valid() {
+				return usageError(fmt.Sprintf("--keep-verdicts %q: want none, releases or all", keep), "")
+			}
 			if record != "" {
 				if record, err = filepath.Abs(record); err != nil {
 					return err
 				}
 			}
 			return server.Run(cmd.Context(), server.Config{
-				Data: data, Listen: listen, Logger: logger, Record: tap.Dir(record), Sources: from.sources(fetch),
+				Data: data, Listen: listen, Logger: logger, Record: tap.Dir(record), Sources: from.sources(fetch), KeepVerdicts: datadir.Keep(keep),
 				Ready: func(p client.Platform) { a.announce(data, p) },
 			})
 		},
@@ -48,6 +52,7 @@ func (a *app) upCommand() *cobra.Command {
 	cmd.Flags().StringVar(&record, "record-traffic", "", "record everything that passes between processes into this directory, to search it (slow)")
 	cmd.Flags().BoolVar(&fetch, "fetch-collateral", true, "fetch from Intel and AMD what the node needs to verify evidence; else only what was imported")
 	from.registerSources(cmd.Flags())
+	cmd.Flags().StringVar(&keep, "keep-verdicts", keep, "verdicts that the node keeps records of, for attest replay and impact: none, releases, or all, which has every attestation result too")
 	return cmd
 }
 

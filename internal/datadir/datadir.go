@@ -27,6 +27,12 @@ func (p Paths) Instances() string { return filepath.Join(p.Data, "instances") }
 // Collateral is what vendors publish about platforms, for the node.
 func (p Paths) Collateral() string { return filepath.Join(p.Data, "collateral") }
 
+// NodeState is the state directory of the node.
+func (p Paths) NodeState() string { return filepath.Join(p.Instances(), "node", "state") }
+
+// Verdicts is where the node keeps records of its verdicts, if it is to.
+func (p Paths) Verdicts() string { return filepath.Join(p.NodeState(), VerdictsDir) }
+
 // API is the socket of the host's API.
 func (p Paths) API() string { return filepath.Join(p.Data, "run", "api.sock") }
 

@@ -21,7 +21,7 @@ const providerCounter = "node-providers"
 
 // openProviders opens the attestation providers and their log.
 func (s *service) openProviders(ctx context.Context, end context.CancelCauseFunc) error {
-	s.providers = maa.New(maa.Config{Verify: s.verify, Caller: s.access.caller})
+	s.providers = maa.New(maa.Config{Verify: s.verify, Caller: s.access.caller, Judged: s.verdicts.provided})
 	path := filepath.Join(s.enclave.StateDir(), "providers.log")
 	log, err := statelog.Open(ctx, s.enclave, path, providerCounter, func(_ statelog.Position, b []byte) error { return s.providers.Replay(b) })
 	if err != nil {
@@ -50,7 +50,8 @@ func (s *service) verify(_ context.Context, ev tee.Evidence, grace time.Duration
 // token: under the policy hardware-default, for what else to want of them only
 // their relying party knows.
 func (s *service) guests() (http.Handler, error) {
-	appraiser, err := attest.Compile(attest.HardwareDefault())
+	policy := attest.HardwareDefault()
+	appraiser, err := attest.Compile(policy)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +64,11 @@ func (s *service) guests() (http.Handler, error) {
 			if err := appraiser.Appraise(v); err != nil {
 				return "", err
 			}
-			return s.issuer.Issue(v, appraiser.Digest(), attest.IssueOptions{Confirm: confirm, Nonce: nonce})
+			id := attest.NewTokenID()
+			if err := s.verdicts.issued(v, &policy, tokenID(id)); err != nil {
+				return "", err
+			}
+			return s.issuer.Issue(v, appraiser.Digest(), attest.IssueOptions{ID: id, Confirm: confirm, Nonce: nonce})
 		},
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -98,6 +99,7 @@ type world struct {
 	address  string
 	end      context.CancelCauseFunc
 	ended    chan error // of serve
+	stop     func()
 }
 
 // newWorld runs a node whose keys are in a log in memory, so that a test can
@@ -106,7 +108,7 @@ func newWorld(t testing.TB) (*world, *keystest.Log) {
 	t.Helper()
 	log := &keystest.Log{}
 	w := run(t, func(s *service) {
-		s.keys = keys.New(keys.Config{Verifier: s.verifier, Input: s.input, Issue: s.issue})
+		s.keys = keys.New(s.keysConfig())
 		if err := log.Open(s.keys); err != nil {
 			t.Fatal(err)
 		}
@@ -117,10 +119,16 @@ func newWorld(t testing.TB) (*world, *keystest.Log) {
 // run runs a node on a platform of its own.
 func run(t testing.TB, change func(*service)) *world {
 	t.Helper()
+	return runIn(t, t.TempDir(), change)
+}
+
+// runIn is run with a state directory.
+func runIn(t testing.TB, state string, change func(*service)) *world {
+	t.Helper()
 	w := &world{t: t, platform: softwaretest.New(t), ended: make(chan error, 1)}
 	var e *enclave.Enclave
 	e, w.agent = enter(t, w.platform, launch.NewBuiltin(launch.RoleNode))
-	t.Setenv(call.EnvState, t.TempDir())
+	t.Setenv(call.EnvState, state)
 	var ctx context.Context
 	ctx, w.end = context.WithCancelCause(context.Background())
 	var err error
@@ -136,11 +144,12 @@ func run(t testing.TB, change func(*service)) *world {
 	}
 	w.address = l.Addr().String()
 	go func() { w.ended <- w.service.serve(ctx, l, slog.New(slog.DiscardHandler)); close(w.ended) }()
-	t.Cleanup(func() {
+	w.stop = sync.OnceFunc(func() {
 		w.end(nil)
 		<-w.ended
 		w.service.close()
 	})
+	t.Cleanup(w.stop)
 	return w
 }
 

@@ -3,6 +3,7 @@ package node
 import (
 	"crypto/ecdsa"
 	"crypto/rand"
+	"encoding/base64"
 	"net/http"
 	"time"
 
@@ -20,11 +21,16 @@ func newIssuer(key *ecdsa.PrivateKey) (*attest.Issuer, error) {
 	return attest.NewIssuer(attest.IssuerConfig{Name: client.NodeIssuer(kid), Key: key, Build: "cloister node", Now: time.Now})
 }
 
-// issue makes the attestation result of a verdict. It is for no audience in
+// issue makes the attestation result of a release. It is for no audience in
 // particular: whoever relies on it names the policy that it wants.
-func (s *service) issue(v *attest.Verified, policy [32]byte) (string, error) {
-	return s.issuer.Issue(v, policy, attest.IssueOptions{})
+func (s *service) issue(v *attest.Verified, policy [32]byte) (keys.Token, error) {
+	id := attest.NewTokenID()
+	text, err := s.issuer.Issue(v, policy, attest.IssueOptions{ID: id})
+	return keys.Token{Text: text, ID: tokenID(id)}, err
 }
+
+// tokenID is how a token's identifier is written in records, also that of a CWT.
+func tokenID(id []byte) string { return base64.RawURLEncoding.EncodeToString(id) }
 
 func (s *service) jwks() (any, error) { return s.issuer.JWKS(), nil }
 

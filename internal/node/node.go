@@ -20,6 +20,7 @@ import (
 	"github.com/cloister-cc/cloister/attest/maa"
 	"github.com/cloister-cc/cloister/compute"
 	"github.com/cloister-cc/cloister/enclave"
+	"github.com/cloister-cc/cloister/internal/datadir"
 	"github.com/cloister-cc/cloister/keys"
 	"github.com/cloister-cc/cloister/keys/statelog"
 	"github.com/cloister-cc/cloister/tee"
@@ -102,6 +103,7 @@ type service struct {
 	shelf        collateral.Shelf
 	providers    *maa.Service
 	guest        http.Handler // of Confidential Containers
+	verdicts     *verdicts
 	access       access
 	certificates *certificates
 	closers      []func() error
@@ -129,7 +131,11 @@ func open(ctx context.Context, e *enclave.Enclave, end context.CancelCauseFunc) 
 	if s.issuer, err = newIssuer(key); err != nil {
 		return nil, err
 	}
-	s.keys = keys.New(keys.Config{Verifier: s.verifier, Input: s.input, Issue: s.issue})
+	if s.verdicts, err = openVerdicts(e.StateDir(), end); err != nil {
+		return nil, err
+	}
+	s.closers = append(s.closers, s.verdicts.close)
+	s.keys = keys.New(s.keysConfig())
 	path := filepath.Join(e.StateDir(), "state.log")
 	s.log, err = statelog.Open(ctx, e, path, stateCounter, func(p statelog.Position, b []byte) error { return s.keys.Replay(p, b) })
 	if err != nil {
@@ -147,6 +153,14 @@ func open(ctx context.Context, e *enclave.Enclave, end context.CancelCauseFunc) 
 		return nil, err
 	}
 	return s, s.openProviders(ctx, end)
+}
+
+func (s *service) keysConfig() keys.Config {
+	c := keys.Config{Verifier: s.verifier, Input: s.input, Issue: s.issue}
+	if s.verdicts.keep != datadir.KeepNone {
+		c.Keep = s.verdicts.released
+	}
+	return c
 }
 
 // inputs is what this node's verdicts depend on beside the evidence: the vendors'

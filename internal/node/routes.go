@@ -219,7 +219,7 @@ func (s *service) attest(r *http.Request) (any, error) {
 	if err := appraiser.Appraise(v); err != nil {
 		return nil, err
 	}
-	return s.result(v, appraiser.Digest(), req.Format)
+	return s.result(v, policy, req.Format)
 }
 
 // evidenceOf is the evidence of a request, out of its wrapper if it is in one.
@@ -237,15 +237,20 @@ func evidenceOf(req client.AttestRequest) (tee.Evidence, error) {
 	return cmw.Evidence(m)
 }
 
-// result states a verdict in the form that was asked for.
-func (s *service) result(v *attest.Verified, policy [32]byte, format string) (any, error) {
-	switch format {
-	case "", "jwt":
-		token, err := s.issue(v, policy)
-		return client.AttestResult{Token: token}, err
-	case "cwt":
-		token, err := s.issuer.IssueCWT(v, policy, attest.IssueOptions{})
+// result states a verdict in the form that was asked for. Its record is kept first.
+func (s *service) result(v *attest.Verified, policy attest.Policy, format string) (any, error) {
+	id := attest.NewTokenID()
+	o := attest.IssueOptions{ID: id}
+	if format != "" && format != "jwt" && format != "cwt" {
+		return nil, fmt.Errorf("%w: format: want jwt or cwt", keys.ErrInvalid)
+	}
+	if err := s.verdicts.issued(v, &policy, tokenID(id)); err != nil {
+		return nil, err
+	}
+	if format == "cwt" {
+		token, err := s.issuer.IssueCWT(v, policy.Digest(), o)
 		return client.AttestResult{CWT: token}, err
 	}
-	return nil, fmt.Errorf("%w: format: want jwt or cwt", keys.ErrInvalid)
+	token, err := s.issuer.Issue(v, policy.Digest(), o)
+	return client.AttestResult{Token: token}, err
 }

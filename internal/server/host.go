@@ -42,6 +42,10 @@ type Config struct {
 	// wants some, and before it goes stale. Nil fetches nothing: then the node has
 	// what is imported into the data directory.
 	Sources *collateral.Sources
+	// KeepVerdicts is which verdicts the node keeps records of, in its state
+	// directory (see package attest/record), from when it next starts; empty means
+	// none.
+	KeepVerdicts datadir.Keep
 	// Ready, when set, is called once the node is attested and serves.
 	Ready func(client.Platform)
 }
@@ -80,7 +84,7 @@ func Run(ctx context.Context, cfg Config) error {
 			return fmt.Errorf("make data directory: %w", err)
 		}
 	}
-	lock, err := compute.Lock(h.paths.Lock())
+	lock, err := lockSoon(ctx, h.paths.Lock())
 	if errors.Is(err, compute.ErrLocked) {
 		return ErrInUse
 	}
@@ -89,6 +93,27 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	defer func() { _ = lock.Close() }()
 	return h.serve(ctx)
+}
+
+// lockPatience is how long a killed supervisor may go on holding its lock: a child
+// that it forked, and that has not become another program yet, has a copy.
+const lockPatience = time.Second
+
+// lockSoon takes the lock, within lockPatience if somebody holds it.
+func lockSoon(ctx context.Context, path string) (*os.File, error) {
+	ctx, cancel := context.WithTimeout(ctx, lockPatience)
+	defer cancel()
+	for {
+		lock, err := compute.Lock(path)
+		if !errors.Is(err, compute.ErrLocked) {
+			return lock, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
 func (h *Host) serve(ctx context.Context) error {
@@ -160,13 +185,17 @@ const nodeReady = time.Minute
 func (h *Host) ensureNode(ctx context.Context) error {
 	if _, err := h.supervisor.Get(compute.NodeName); errors.Is(err, compute.ErrNotFound) {
 		_, err := h.supervisor.Create(ctx, compute.Create{
-			Name: compute.NodeName, Start: true,
+			Name: compute.NodeName,
 			Spec: compute.Spec{TEE: tee.Software, Launch: NodeLaunch(), Restart: compute.RestartAlways},
 		})
 		if err != nil {
 			return err
 		}
-	} else if err := h.supervisor.Start(compute.NodeName); err != nil {
+	}
+	if err := h.paths.WriteKeep(cmp.Or(h.cfg.KeepVerdicts, datadir.KeepNone)); err != nil {
+		return fmt.Errorf("tell the node which verdicts to keep: %w", err)
+	}
+	if err := h.supervisor.Start(compute.NodeName); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, nodeReady)

@@ -1,0 +1,162 @@
+package node
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+
+	"github.com/cloister-cc/cloister/attest"
+	"github.com/cloister-cc/cloister/attest/record"
+	"github.com/cloister-cc/cloister/internal/datadir"
+	"github.com/cloister-cc/cloister/tee"
+)
+
+// maxWaiting is how many records may wait to be written; then requests do.
+const maxWaiting = 1024
+
+// errNoVerdicts is what a request gets when records cannot be written any more.
+var errNoVerdicts = errors.New("records of verdicts cannot be written: the node ends")
+
+// verdicts keeps records of verdicts in an archive on the host's disk. The host
+// can lose records, and not change one unnoticed, for receipts and tokens name
+// them.
+type verdicts struct {
+	keep    datadir.Keep
+	archive *record.Archive
+	queue   chan waiting
+	stop    chan struct{}
+	end     context.CancelCauseFunc // ends the node, whose disk refuses writes
+	writer  sync.WaitGroup
+}
+
+// waiting is a record that is to be written.
+type waiting struct {
+	c       record.Case
+	r       record.Record
+	written chan<- error // nil: nobody waits for it
+}
+
+// openVerdicts opens the archive in a state directory and keeps in it what the
+// host says there.
+func openVerdicts(state string, end context.CancelCauseFunc) (*verdicts, error) {
+	keep, err := datadir.ReadKeep(state)
+	if err != nil {
+		return nil, err
+	}
+	v := &verdicts{keep: keep, queue: make(chan waiting, maxWaiting), stop: make(chan struct{}), end: end}
+	if keep == datadir.KeepNone {
+		return v, nil
+	}
+	if v.archive, err = record.OpenArchive(filepath.Join(state, datadir.VerdictsDir)); err != nil {
+		return nil, err
+	}
+	v.writer.Go(v.write)
+	return v, nil
+}
+
+// released keeps the verdict behind a release, and returns its record's name once
+// it is on the disk.
+func (v *verdicts) released(c record.Case, r record.Record) (string, error) {
+	b, err := r.Bytes()
+	if err != nil {
+		return "", err
+	}
+	written := make(chan error, 1)
+	if err := v.put(waiting{c, r, written}); err != nil {
+		return "", err
+	}
+	digest := sha256.Sum256(b)
+	select {
+	case err = <-written:
+	case <-v.stop:
+		err = errNoVerdicts
+	}
+	return hex.EncodeToString(digest[:]), err
+}
+
+// issued keeps the verdict behind an attestation result, if those are kept too,
+// and does not wait for the disk.
+func (v *verdicts) issued(proven *attest.Verified, policy *attest.Policy, tokenID string) error {
+	if v.keep != datadir.KeepAll {
+		return nil
+	}
+	c, r := record.Accepted(proven, policy, tokenID)
+	return v.put(waiting{c, r, nil})
+}
+
+// provided keeps the verdict behind a token of an attestation provider. The
+// provider's own policy is named in the token; what can be reached again from the
+// record is that the evidence verified.
+func (v *verdicts) provided(proven *attest.Verified, graceDays int, tokenID string) error {
+	policy := attest.HardwareDefault()
+	policy.Name, policy.AllowDebug, policy.CollateralGraceDays = "attestation provider", true, graceDays
+	policy.TCB = nil
+	for _, s := range tee.TCBStatuses() {
+		policy.TCB = append(policy.TCB, string(s))
+	}
+	return v.issued(proven, &policy, tokenID)
+}
+
+func (v *verdicts) put(w waiting) error {
+	select {
+	case v.queue <- w:
+		return nil
+	case <-v.stop:
+		return errNoVerdicts
+	}
+}
+
+// write writes what waits, all that there is at a time, until it is to stop or the
+// disk refuses.
+func (v *verdicts) write() {
+	for {
+		select {
+		case first := <-v.queue:
+			if err := v.writeAll(first); err != nil {
+				v.end(fmt.Errorf("keep records of verdicts: %w", err))
+				return
+			}
+		case <-v.stop:
+			return
+		}
+	}
+}
+
+func (v *verdicts) writeAll(first waiting) error {
+	var batch []waiting
+	err := v.archive.AddAll(func(yield func(record.Case, record.Record) bool) {
+		for w := first; ; {
+			batch = append(batch, w)
+			if !yield(w.c, w.r) || len(batch) == maxWaiting {
+				return
+			}
+			select {
+			case w = <-v.queue:
+			default:
+				return
+			}
+		}
+	}, nil)
+	for _, w := range batch {
+		if w.written != nil {
+			w.written <- err
+		}
+	}
+	return err
+}
+
+// close writes what waits.
+func (v *verdicts) close() error {
+	close(v.stop)
+	v.writer.Wait()
+	select {
+	case first := <-v.queue:
+		return v.writeAll(first)
+	default:
+		return nil
+	}
+}
