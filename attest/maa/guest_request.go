@@ -75,12 +75,16 @@ type guest struct {
 // readGuest reads the body of a call for AzureGuest.
 func readGuest(b []byte) (*guest, error) {
 	var w struct {
-		Info string `json:"AttestationInfo"`
+		Info      string `json:"AttestationInfo"` // as the library writes it
+		Specified string `json:"attestationInfo"` // as the REST specification does
 	}
-	if err := attest.DecodeExact(b, &w, "AttestationInfo"); err != nil {
+	if err := attest.DecodeExact(b, &w, "AttestationInfo", "attestationInfo"); err != nil {
 		return nil, badRequest("the body is not the JSON of this attestation type", err.Error())
 	}
-	info, err := azurepolicy.DecodeBase64(w.Info)
+	if w.Info != "" && w.Specified != "" {
+		return nil, badRequest("AttestationInfo and attestationInfo: want one of them", "")
+	}
+	info, err := azurepolicy.DecodeBase64(w.Info + w.Specified)
 	if err != nil {
 		return nil, badRequest("AttestationInfo: want base64url of JSON", "")
 	}

@@ -334,7 +334,9 @@ func TestGuestBody(t *testing.T) {
 		`{"AttestationInfo":"AA"}`:          "AttestationInfo",
 		`{"AttestationInfo":"W10"}`:         "AttestationInfo", // []
 		`{"AttestationInfo":"","quote":""}`: "quote",
-		`{"attestationInfo":""}`:            "attestationInfo",
+		`{"attestationInfo":"*"}`:           "AttestationInfo",
+		`{"attestationinfo":""}`:            "attestationinfo",
+		`{"AttestationInfo":"e30","attestationInfo":"e30"}`:                                                                            "one of them",
 		`{"AttestationInfo":"e30","AttestationInfo":"e30"}`:                                                                            "twice",
 		`{"AttestationInfo":"` + url64([]byte(`{"OSType":"","OSType":""}`)) + `"}`:                                                     "twice",
 		`{"AttestationInfo":"` + url64([]byte(`{"ClientPayload":{"a":1,"a":2}}`)) + `"}`:                                               "twice",

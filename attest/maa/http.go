@@ -99,6 +99,9 @@ func (s *Service) route(c call, path string) (any, error) {
 	if typ, ok := strings.CutPrefix(path, "/attest/"); ok {
 		return only(c, http.MethodPost, func(c call) (any, error) { return s.attest(c, typ) })
 	}
+	if typ, ok := strings.CutPrefix(path, "/tcbbaselines/"); ok {
+		return only(c, http.MethodGet, func(c call) (any, error) { return s.baselines(c, typ) })
+	}
 	if typ, ok := strings.CutPrefix(path, "/policies/"); ok {
 		if typ, ok := strings.CutSuffix(typ, ":reset"); ok {
 			return only(c, http.MethodPost, func(c call) (any, error) { return s.resetPolicy(c, typ) })

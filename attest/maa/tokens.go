@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/cloister-cc/cloister/attest"
@@ -141,24 +140,6 @@ func act(properties map[string]any, c tee.Claims) (time.Duration, error) {
 		}
 	}
 	return lifetime, nil
-}
-
-// baseline compares the number of Intel's TCB evaluation with the one that the
-// policy names. "azuredefault" is whatever the node holds, which is current.
-func baseline(value any, c tee.Claims) error {
-	text, _ := value.(string)
-	if text == "azuredefault" {
-		return nil
-	}
-	want, err := strconv.ParseUint(text, 10, 32)
-	if err != nil {
-		return refuse(azurepolicy.PropertyTCBIdentifier, "azuredefault, or the number of a TCB evaluation", "another", "")
-	}
-	got, ok := c.Vendor["tcb_evaluation_data_number"].(uint64)
-	if !ok || got < want {
-		return refuse(azurepolicy.PropertyTCBIdentifier, "TCB evaluation "+text+" or later", fmt.Sprint(c.Vendor["tcb_evaluation_data_number"]), "")
-	}
-	return nil
 }
 
 // addTo adds what the attester said of itself, which the evidence vouches for.

@@ -75,7 +75,7 @@ func (s *service) guests() (http.Handler, error) {
 
 // providerRoutes are the face of Azure Attestation, and the owners' own calls.
 func (s *service) providerRoutes(mux *http.ServeMux, handle func(string, func(*http.Request) (any, error))) {
-	for _, path := range []string{"/attest/", "/policies/", "/certificates", "/certificates:add", "/certificates:remove", "/certs", "/.well-known/openid-configuration", maa.Prefix} {
+	for _, path := range []string{"/attest/", "/policies/", "/tcbbaselines/", "/certificates", "/certificates:add", "/certificates:remove", "/certs", "/.well-known/openid-configuration", maa.Prefix} {
 		mux.Handle(path, s.providers)
 	}
 	mux.Handle(rcar.PathAuth, s.guest)
