@@ -18,7 +18,7 @@ check: ## formatting, vet, lint
 	$(MAKE) lint
 
 lint: $(LINT) ## golangci-lint, pinned in tools/go.mod
-	$(LINT) run ./...
+	$(LINT) run --allow-parallel-runners ./...
 
 $(LINT): tools/go.mod
 	cd tools && $(GO) build -o bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint

@@ -42,6 +42,9 @@ func (s *Service) attest(c call, typ string) (any, error) {
 	if err := q.checkLaunch(v.Claims); err != nil {
 		return nil, err
 	}
+	if err := q.checkUVM(v.Claims); err != nil {
+		return nil, err
+	}
 	claims, lifetime, err := decide(p, v, q, q.evidence)
 	if err != nil {
 		return nil, err

@@ -25,11 +25,20 @@ const runtimeJSON = `{"keys":[{"kid":"k","kty":"RSA"}],"n":12345678901234567890}
 // snpRequest is the body of SevSnpVm as Microsoft's sidecar makes it.
 func (w *world) snpRequest(runtime string) map[string]any {
 	w.Helper()
+	return w.snpRequestOf(runtime, nil, "")
+}
+
+// snpRequestOf is one with a launch measurement, nil for any, and endorsements.
+func (w *world) snpRequestOf(runtime string, measurement []byte, endorsements string) map[string]any {
+	w.Helper()
 	key := w.amd.VCEK(w, snptest.KeyOptions{})
 	r := key.Report()
 	digest := sha256.Sum256([]byte(runtime))
 	r.ReportData = [64]byte{}
 	copy(r.ReportData[:], digest[:])
+	if measurement != nil {
+		r.Measurement = [48]byte(measurement)
+	}
 	r.HostData = sha256.Sum256([]byte("policy of the containers"))
 	ev := key.Evidence(r)
 	var chain []byte
@@ -37,7 +46,7 @@ func (w *world) snpRequest(runtime string) map[string]any {
 		chain = append(chain, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c})...)
 	}
 	report, err := json.Marshal(map[string]string{
-		"SnpReport": base64.URLEncoding.EncodeToString(ev.Data), "VcekCertChain": base64.URLEncoding.EncodeToString(chain), "Endorsements": "",
+		"SnpReport": base64.URLEncoding.EncodeToString(ev.Data), "VcekCertChain": base64.URLEncoding.EncodeToString(chain), "Endorsements": endorsements,
 	})
 	if err != nil {
 		w.Fatal(err)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cloister-cc/cloister/attest"
 	"github.com/cloister-cc/cloister/attest/azurepolicy"
+	"github.com/cloister-cc/cloister/attest/refvalues"
 	"github.com/cloister-cc/cloister/tee"
 )
 
@@ -48,6 +49,8 @@ type evidence struct {
 	launched                  []byte // the bytes whose digest was given at launch
 	initTimeJSON              []byte
 	hasRuntime, hasLaunchData bool
+	uvms                      [][]byte       // endorsements of a utility VM
+	uvm                       *refvalues.UVM // what one of them says; nil until it was checked
 }
 
 // maxNonce bounds a nonce that is repeated in the token, in bytes.
@@ -61,7 +64,7 @@ func readRequest(typ string, b []byte) (attestRequest, error) {
 	}
 	q := attestRequest{draft: w.Draft}
 	var err error
-	if q.Evidence, err = w.evidence(typ); err != nil {
+	if q.Evidence, q.uvms, err = w.evidence(typ); err != nil {
 		return attestRequest{}, err
 	}
 	if q.nonce, err = readNonce(w.Nonce); err != nil {
@@ -92,53 +95,58 @@ func readRequest(typ string, b []byte) (attestRequest, error) {
 	return q, nil
 }
 
-func (w wireRequest) evidence(typ string) (tee.Evidence, error) {
+// evidence reads evidence, and the endorsements that came with it.
+func (w wireRequest) evidence(typ string) (tee.Evidence, [][]byte, error) {
 	member, text, other := "quote", w.Quote, w.Report
 	if typ == "OpenEnclave" || typ == "SevSnpVm" {
 		member, text, other = "report", w.Report, w.Quote
 	}
 	if other != "" {
-		return tee.Evidence{}, badRequest("this attestation type has the member "+member+" and not the other", "")
+		return tee.Evidence{}, nil, badRequest("this attestation type has the member "+member+" and not the other", "")
 	}
 	data, err := azurepolicy.DecodeBase64(text)
 	if err != nil || len(data) == 0 {
-		return tee.Evidence{}, badRequest(member+": want base64url of the evidence", "")
+		return tee.Evidence{}, nil, badRequest(member+": want base64url of the evidence", "")
 	}
 	if typ == "SevSnpVm" {
 		return snpEvidence(data)
 	}
-	return tee.Evidence{Kind: attestationTypes()[typ], Data: data}, nil
+	return tee.Evidence{Kind: attestationTypes()[typ], Data: data}, nil, nil
 }
 
-// snpEvidence reads the JSON that stands in the member report of SevSnpVm.
-// Endorsements are of Microsoft's utility VMs; no claim is made of them.
-func snpEvidence(b []byte) (tee.Evidence, error) {
+// snpEvidence reads the JSON that stands in the member report of SevSnpVm: a report
+// with its certificates, and endorsements of the utility VM that it may be of.
+func snpEvidence(b []byte) (tee.Evidence, [][]byte, error) {
 	var w struct {
 		Report       string `json:"SnpReport"`
 		Chain        string `json:"VcekCertChain"`
 		Endorsements string `json:"Endorsements"`
 	}
 	if err := attest.DecodeExact(b, &w, "SnpReport", "VcekCertChain", "Endorsements"); err != nil {
-		return tee.Evidence{}, badRequest("report: want base64url of JSON with SnpReport and VcekCertChain", err.Error())
+		return tee.Evidence{}, nil, badRequest("report: want base64url of JSON with SnpReport and VcekCertChain", err.Error())
+	}
+	uvms, err := readUVMs(w.Endorsements)
+	if err != nil {
+		return tee.Evidence{}, nil, err
 	}
 	report, err := azurepolicy.DecodeBase64(w.Report)
 	if err != nil {
-		return tee.Evidence{}, badRequest("SnpReport: want base64url of the report", "")
+		return tee.Evidence{}, nil, badRequest("SnpReport: want base64url of the report", "")
 	}
 	chain, err := azurepolicy.DecodeBase64(w.Chain)
 	if err != nil {
-		return tee.Evidence{}, badRequest("VcekCertChain: want base64url of certificates in PEM", "")
+		return tee.Evidence{}, nil, badRequest("VcekCertChain: want base64url of certificates in PEM", "")
 	}
 	ev := tee.Evidence{Kind: tee.SNP, Data: report}
 	for rest := bytes.TrimSpace(chain); len(rest) > 0; {
 		var block *pem.Block
 		if block, rest = pem.Decode(rest); block == nil || block.Type != "CERTIFICATE" || len(ev.Certificates) == attest.MaxCertificates {
-			return tee.Evidence{}, badRequest("VcekCertChain: want at most "+strconv.Itoa(attest.MaxCertificates)+" certificates in PEM and nothing else", "")
+			return tee.Evidence{}, nil, badRequest("VcekCertChain: want at most "+strconv.Itoa(attest.MaxCertificates)+" certificates in PEM and nothing else", "")
 		}
 		ev.Certificates = append(ev.Certificates, block.Bytes)
 		rest = bytes.TrimSpace(rest)
 	}
-	return ev, nil
+	return ev, uvms, nil
 }
 
 // readNonce takes text, or a number, as some of Microsoft's clients send it.

@@ -245,9 +245,12 @@ func (g *guest) readIsolation(d *guestDecoder, w *wireGuest, e *azure.Envelope) 
 	if g.Kind == tee.AzureTDX {
 		e.TDQuote = proof
 	} else {
-		ev, err := snpEvidence(proof)
+		ev, endorsements, err := snpEvidence(proof)
 		if err != nil {
 			return err
+		}
+		if endorsements != nil {
+			return badRequest("IsolationInfo.Evidence.Proof: Endorsements are of utility VMs, and this is none", "")
 		}
 		g.report, g.Certificates = ev.Data, ev.Certificates
 	}

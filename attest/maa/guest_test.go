@@ -193,6 +193,10 @@ func TestGuestRefuses(t *testing.T) {
 		"a report that is short": {isolation("Evidence", map[string]any{
 			"Proof": std64([]byte(`{"SnpReport":"AAAA","VcekCertChain":""}`)), "RunTimeData": std64([]byte("{}")),
 		}), failed, "hardware report"},
+		"endorsements of a utility VM": {isolation("Evidence", map[string]any{
+			"Proof":       std64([]byte(`{"SnpReport":"AAAA","VcekCertChain":"","Endorsements":"` + url64([]byte(`{"Uvm":["AA"]}`)) + `"}`)),
+			"RunTimeData": std64([]byte("{}")),
+		}), bad, "Endorsements"},
 		// The attestation key and the quote.
 		"AikPub of another key": {inTPM("AikPub", std64(sizedBytes(publicArea(&keys[2].PublicKey, tpmtest.AKAttributes, 0x14, nil)))), failed, "AikPub"},
 		"AikPub with another name": {func(g *guestVM) {

@@ -33,6 +33,7 @@ func (s *Service) stamp(claims map[string]any, issuer string, lifetime time.Dura
 func decide(p *policy, v *attest.Verified, q attestRequest, given evidence) (map[string]any, time.Duration, error) {
 	tree := v.Claims.Tree()
 	claims := azurepolicy.TokenClaims(tree)
+	given.addUVM(claims)
 	incoming := azurepolicy.IncomingOf(claims)
 	given.addTo(claims)
 	if v.Claims.TEE == tee.SGX {
