@@ -49,7 +49,7 @@ azure: ## Microsoft's own clients against a running platform (needs node, openss
 	./test/azure/run
 
 mutations: ## the long runs of tests that change every byte of evidence
-	CLOISTER_ALL_MUTATIONS=1 $(GO) test -count=1 -timeout 20m -run 'Flip' ./tee/nitro ./tee/azure
+	CLOISTER_ALL_MUTATIONS=1 $(GO) test -count=1 -timeout 20m -run 'Flip' ./tee/nitro ./tee/azure ./attest/refvalues
 
 ROUNDS ?= 20
 faults: ## kill every process at every point, ROUNDS times

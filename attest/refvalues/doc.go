@@ -7,8 +7,11 @@
 //   - in-toto statements in DSSE envelopes with a predicate of ours,
 //   - the output of "cloister instance measure -o json".
 //
-// The result is [Values]: alternatives, each of which is a list of conditions on
-// the claims tree. [Values.Apply] puts them into an appraisal policy.
+// It also verifies Microsoft's endorsements of utility VMs, whose issuer is a
+// did:x509 ([VerifyUVM]): each is of one launch measurement.
+//
+// The result of the others is [Values]: alternatives, each of which is a list of
+// conditions on the claims tree. [Values.Apply] puts them into an appraisal policy.
 //
 // # What it protects against
 //
