@@ -159,6 +159,9 @@ func (p *parser) checkAuthority(s, at string) (string, error) {
 	if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) || unicode.IsSpace(r) }) || trimSlash(s) == "" {
 		return "", p.fail(at, "an authority is a URL or a name, without spaces")
 	}
+	if strings.HasSuffix(trimSlash(s), "/") { // written down again, it would mean another
+		return "", p.fail(at, "an authority ends in one slash at most")
+	}
 	return trimSlash(s), nil
 }
 

@@ -213,6 +213,7 @@ func TestRefusedPolicies(t *testing.T) {
 		"no authority":        {`{"version":"1.0.0","anyOf":[{"allOf":[{"claim":"a","exists":true}]}]}`, "/anyOf/0/authority"},
 		"empty authority":     {`{"version":"1.0.0","anyOf":[{"authority":"","allOf":[]}]}`, "want a text of 1 to 512 bytes"},
 		"slash":               {`{"version":"1.0.0","anyOf":[{"authority":"/","allOf":[]}]}`, "an authority is a URL or a name"},
+		"two slashes":         {`{"version":"1.0.0","anyOf":[{"authority":"https://a//","allOf":[{"claim":"a","exists":true}]}]}`, "one slash at most"},
 		"spaces":              {`{"version":"1.0.0","anyOf":[{"authority":"https://a b","allOf":[]}]}`, "an authority is a URL or a name"},
 		"authority alone":     {`{"version":"1.0.0","anyOf":[{"authority":"a"}]}`, "want anyOf or allOf with conditions"},
 		"both in authority":   {`{"version":"1.0.0","anyOf":[{"authority":"a","anyOf":[{"claim":"a","exists":true}],"allOf":[{"claim":"a","exists":true}]}]}`, "not allowed together"},

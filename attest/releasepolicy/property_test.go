@@ -82,6 +82,7 @@ func FuzzPolicy(f *testing.F) {
 	for _, s := range []string{
 		one(`{"claim":"a.b","equals":"x"}`), one(`{"anyOf":[{"claim":"n","greater":-1.5e3},{"allOf":[{"claim":"b","exists":false}]}]}`),
 		`{"version":"1.0.0","allOf":[{"authority":"a/","anyOf":[{"claim":"n","lessOrEquals":18446744073709551615}]}]}`, `{"version":`, `[]`, `{"anyOf":[]}`,
+		`{"version":"1.0.0","anyOf":[{"authority":"https://a//","allOf":[{"claim":"a","exists":true}]}]}`,
 	} {
 		f.Add([]byte(s), []byte(token), issuer)
 	}
