@@ -152,11 +152,27 @@ func (n *Node) SetPolicy(ctx context.Context, name string, p keys.Policy) (keys.
 	return a, err
 }
 
-// Receipts lists receipts of the caller's keys with numbers above after.
+// Receipts lists receipts of the caller's keys with numbers above after, a page of
+// them at most: see [Node.AllReceipts].
 func (n *Node) Receipts(ctx context.Context, after uint64) ([]keys.Receipt, error) {
 	var a []keys.Receipt
 	err := n.call(ctx, http.MethodGet, "/v1/receipts?after="+strconv.FormatUint(after, 10), nil, &a)
 	return a, err
+}
+
+// AllReceipts returns the receipts after a number, of all pages.
+func (n *Node) AllReceipts(ctx context.Context, after uint64) ([]keys.Receipt, error) {
+	all := []keys.Receipt{}
+	for {
+		page, err := n.Receipts(ctx, after)
+		if err != nil {
+			return nil, err
+		}
+		if len(page) == 0 {
+			return all, nil
+		}
+		all, after = append(all, page...), page[len(page)-1].Number
+	}
 }
 
 // Receipt returns a signed receipt, verified.

@@ -63,7 +63,7 @@ func (s *Service) attest(c call, typ string) (any, error) {
 	return tokenAnswer{token}, err
 }
 
-// tell tells of a token that is about to be issued.
+// tell reports a token that is about to be issued to [Config.Judged].
 func (s *Service) tell(c call, v *attest.Verified, claims map[string]any) error {
 	if s.cfg.Judged == nil {
 		return nil

@@ -1,7 +1,6 @@
 package maa_test
 
 import (
-	"context"
 	"crypto"
 	"crypto/aes"
 	"crypto/cipher"
@@ -17,16 +16,9 @@ import (
 	"net/http"
 	"sync"
 	"testing"
-	"time"
 
-	"github.com/cloister-cc/cloister/attest"
-	"github.com/cloister-cc/cloister/attest/maa"
-	"github.com/cloister-cc/cloister/tee"
-	"github.com/cloister-cc/cloister/tee/azure"
 	"github.com/cloister-cc/cloister/tee/eventlog"
-	"github.com/cloister-cc/cloister/tee/snp"
 	"github.com/cloister-cc/cloister/tee/snp/snptest"
-	"github.com/cloister-cc/cloister/tee/tdx"
 	"github.com/cloister-cc/cloister/tee/tpm"
 	"github.com/cloister-cc/cloister/tee/tpm/tpmtest"
 )
@@ -43,35 +35,6 @@ var guestKeys = sync.OnceValues(func() (keys [3]*rsa.PrivateKey, err error) {
 	}
 	return keys, err
 })
-
-// newGuestWorld is a world whose service knows VMs of Azure.
-func newGuestWorld(tb testing.TB) *world {
-	tb.Helper()
-	w := newWorld(tb)
-	w.service = maa.New(w.config())
-	if err := w.service.Begin(w.log); err != nil {
-		tb.Fatal(err)
-	}
-	return w
-}
-
-func (w *world) config() maa.Config {
-	verifier := attest.NewVerifier(azure.NewSNP(snp.New()), azure.NewTDX(tdx.New()))
-	return maa.Config{
-		Verify: func(_ context.Context, ev tee.Evidence, grace time.Duration, want attest.Binding) (*attest.Verified, error) {
-			in := w.collateral[map[tee.Kind]tee.Kind{tee.AzureSNP: tee.SNP, tee.AzureTDX: tee.TDX}[ev.Kind]]
-			in.At, in.Grace = w.now, grace
-			return verifier.Verify(ev, in, want)
-		},
-		Caller: func(r *http.Request) []byte {
-			if r.Header.Get("Authorization") == "Bearer alice" {
-				return alice
-			}
-			return nil
-		},
-		Now: func() time.Time { return w.now },
-	}
-}
 
 // guestVM is a VM of Azure that can be changed in any way before it asks.
 type guestVM struct {

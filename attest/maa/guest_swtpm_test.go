@@ -6,15 +6,12 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/cloister-cc/cloister/tee/tpm"
+	"github.com/cloister-cc/cloister/tee/tpm/tpmtest"
 )
 
 // Handles and commands of a TPM (part 2, sections "TPM_RH" and "TPM_CC").
@@ -36,39 +33,8 @@ type realTPM struct {
 
 func newRealTPM(t *testing.T) *realTPM {
 	t.Helper()
-	path, err := exec.LookPath("swtpm")
-	if err != nil {
-		t.Skip("no swtpm on this machine: this test talks to a real TPM 2.0 implementation (apt-get install swtpm)")
-	}
-	socket := filepath.Join(t.TempDir(), "s")
-	cmd := exec.Command(path, "socket", "--tpm2", "--tpmstate", "dir="+t.TempDir(), "--server", "type=unixio,path="+socket,
-		"--flags", "not-need-init,startup-clear", "--terminate")
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	if err := cmd.Start(); err != nil {
-		t.Skipf("swtpm does not start: %v", err)
-	}
-	ended := make(chan struct{})
-	go func() {
-		cmd.Wait()
-		close(ended)
-	}()
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		<-ended
-	})
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
-		if conn, err := net.Dial("unix", socket); err == nil {
-			return &realTPM{t, conn}
-		}
-		select {
-		case <-ended:
-			t.Fatalf("swtpm ended: %s", stderr.Bytes())
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-	t.Fatal("swtpm does not listen")
-	return nil
+	conn, _ := tpmtest.Software(t, t.TempDir())
+	return &realTPM{t, conn}
 }
 
 // run does a command; each session authorises one handle. It returns what follows
@@ -213,7 +179,7 @@ func TestGuestSWTPM(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := newRealTPM(t)
 			m.extend()
-			g := newGuest(newGuestWorld(t))
+			g := newGuest(newWorld(t))
 			body, decrypt := m.guest(g, hierarchy)
 			claims := g.open("", body, decrypt)
 			wantClaims(t, claims, map[string]any{"x-ms-attestation-type": "azurevm", "secureboot": nil, "x-ms-azurevm-vmid": "A80B"})

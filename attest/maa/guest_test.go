@@ -31,7 +31,7 @@ func wantClaims(t *testing.T, got, want map[string]any) {
 }
 
 func TestGuest(t *testing.T) {
-	g := newGuest(newGuestWorld(t))
+	g := newGuest(newWorld(t))
 	claims := g.open("", g.request(), g.decrypt)
 	wantClaims(t, claims, map[string]any{
 		"x-ms-attestation-type": "azurevm", "x-ms-azurevm-attestation-protocol-ver": "2.0", "x-ms-azurevm-attested-pcrs": []any{0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0},
@@ -88,7 +88,7 @@ func TestGuestForms(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := newGuest(newGuestWorld(t))
+			g := newGuest(newWorld(t))
 			change(g)
 			claims := g.open("", g.request(), g.decrypt)
 			if claims["x-ms-azurevm-is-windows"] != (name == "Windows") || claims["x-ms-azurevm-osversion-major"] != 22.0 {
@@ -103,7 +103,7 @@ func TestGuestForms(t *testing.T) {
 
 // TestGuestOnTDX: the other hardware.
 func TestGuestOnTDX(t *testing.T) {
-	g := newGuest(newGuestWorld(t))
+	g := newGuest(newWorld(t))
 	runtime := runtimeOf(g.ak.Public())
 	quote := g.tdQuote(runtime, nil).Data
 	g.change = func(_, _, isolation map[string]any) {
@@ -128,7 +128,7 @@ func TestGuestOnTDX(t *testing.T) {
 // TestGuestPolicy: the provider's policy for AzureGuest decides, sees the vTPM's and
 // the hardware's claims, and cannot make the service's own.
 func TestGuestPolicy(t *testing.T) {
-	w := newGuestWorld(t)
+	w := newWorld(t)
 	w.create(maa.Settings{Name: "mine"})
 	set := func(text string) {
 		t.Helper()
@@ -153,7 +153,7 @@ func TestGuestPolicy(t *testing.T) {
 }
 
 func TestGuestRefuses(t *testing.T) {
-	w := newGuestWorld(t)
+	w := newWorld(t)
 	keys, err := guestKeys()
 	if err != nil {
 		t.Fatal(err)
@@ -329,7 +329,7 @@ func TestGuestRefuses(t *testing.T) {
 
 // TestGuestBody: the outer form.
 func TestGuestBody(t *testing.T) {
-	w := newGuestWorld(t)
+	w := newWorld(t)
 	const bad = "InvalidParameter"
 	for body, text := range map[string]string{
 		"":                                  "JSON",
@@ -355,7 +355,7 @@ func TestGuestBody(t *testing.T) {
 // TestGuestJudged: without a record there is no token, and without collateral the
 // guest is to ask again.
 func TestGuestJudged(t *testing.T) {
-	g := newGuest(newGuestWorld(t))
+	g := newGuest(newWorld(t))
 	var told string
 	fail := errors.New("no room")
 	config := g.config()
@@ -366,10 +366,7 @@ func TestGuestJudged(t *testing.T) {
 		told = id
 		return fail
 	}
-	g.service = maa.New(config)
-	if err := g.service.Begin(g.log); err != nil {
-		t.Fatal(err)
-	}
+	g.service = g.startWith(config, g.log)
 	g.refused(http.MethodPost, "/attest/AzureGuest"+version, "", g.request(), 500, "InternalError", "")
 	fail = nil
 	if claims := g.open("", g.request(), g.decrypt); claims["jti"] != told {
@@ -381,7 +378,7 @@ func TestGuestJudged(t *testing.T) {
 
 // TestGuestMutations: no change of one bit of what makes the token safe passes.
 func TestGuestMutations(t *testing.T) {
-	w := newGuestWorld(t)
+	w := newWorld(t)
 	g := newGuest(w)
 	var good map[string]any
 	g.change = func(_, tpmInfo, _ map[string]any) { good = tpmInfo }

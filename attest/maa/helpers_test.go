@@ -19,6 +19,7 @@ import (
 	"github.com/cloister-cc/cloister/attest"
 	"github.com/cloister-cc/cloister/attest/maa"
 	"github.com/cloister-cc/cloister/tee"
+	"github.com/cloister-cc/cloister/tee/azure"
 	"github.com/cloister-cc/cloister/tee/dcap"
 	"github.com/cloister-cc/cloister/tee/dcap/dcaptest"
 	"github.com/cloister-cc/cloister/tee/sgx"
@@ -77,13 +78,16 @@ func newWorld(t testing.TB) *world {
 	return w
 }
 
-// start starts a service from a log, as a node does when it starts.
-func (w *world) start(log *memoryLog) *maa.Service {
-	w.Helper()
-	verifier := attest.NewVerifier(sgx.New(), tdx.New(), snp.New())
-	s := maa.New(maa.Config{
+// config is that of a service for all the TEEs, with the world's collateral.
+func (w *world) config() maa.Config {
+	verifier := attest.NewVerifier(sgx.New(), tdx.New(), snp.New(), azure.NewSNP(snp.New()), azure.NewTDX(tdx.New()))
+	return maa.Config{
 		Verify: func(_ context.Context, ev tee.Evidence, grace time.Duration, want attest.Binding) (*attest.Verified, error) {
-			in := w.collateral[ev.Kind]
+			kind := ev.Kind
+			if hardware, ok := map[tee.Kind]tee.Kind{tee.AzureSNP: tee.SNP, tee.AzureTDX: tee.TDX}[kind]; ok {
+				kind = hardware
+			}
+			in := w.collateral[kind]
 			in.At, in.Grace = w.now, grace
 			return verifier.Verify(ev, in, want)
 		},
@@ -97,7 +101,18 @@ func (w *world) start(log *memoryLog) *maa.Service {
 			return nil
 		},
 		Now: func() time.Time { return w.now },
-	})
+	}
+}
+
+// start starts a service from a log, as a node does when it starts.
+func (w *world) start(log *memoryLog) *maa.Service {
+	w.Helper()
+	return w.startWith(w.config(), log)
+}
+
+func (w *world) startWith(c maa.Config, log *memoryLog) *maa.Service {
+	w.Helper()
+	s := maa.New(c)
 	for _, e := range log.entries {
 		if err := s.Replay(e); err != nil {
 			w.Fatal(err)

@@ -1,7 +1,6 @@
 package maa_test
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -9,12 +8,9 @@ import (
 	"maps"
 	"net/http"
 	"testing"
-	"time"
 
 	"github.com/cloister-cc/cloister/attest"
-	"github.com/cloister-cc/cloister/attest/maa"
 	"github.com/cloister-cc/cloister/tee"
-	"github.com/cloister-cc/cloister/tee/sgx"
 )
 
 // TestCollateralOfTokens: a token for SGX names what was judged and what with, and
@@ -49,22 +45,12 @@ func TestJudged(t *testing.T) {
 	w := newWorld(t)
 	var told []string
 	var fails error
-	verifier := attest.NewVerifier(sgx.New())
-	w.service = maa.New(maa.Config{
-		Verify: func(_ context.Context, ev tee.Evidence, grace time.Duration, want attest.Binding) (*attest.Verified, error) {
-			in := w.collateral[ev.Kind]
-			in.At, in.Grace = w.now, grace
-			return verifier.Verify(ev, in, want)
-		},
-		Judged: func(v *attest.Verified, _ int, tokenID string) error {
-			told = append(told, string(v.Claims.TEE)+" "+tokenID)
-			return fails
-		},
-		Caller: func(*http.Request) []byte { return nil }, Now: func() time.Time { return w.now },
-	})
-	if err := w.service.Begin(&memoryLog{}); err != nil {
-		t.Fatal(err)
+	config := w.config()
+	config.Judged = func(v *attest.Verified, _ int, tokenID string) error {
+		told = append(told, string(v.Claims.TEE)+" "+tokenID)
+		return fails
 	}
+	w.service = w.startWith(config, w.log)
 	quote := url64(w.quote("held data", nil).Data)
 	got := w.token(http.MethodPost, "/attest/SgxEnclave"+version, "", map[string]any{"quote": quote})
 	if len(told) != 1 || told[0] != fmt.Sprint("sgx ", got["jti"]) {

@@ -35,7 +35,7 @@ func (a *app) auditList(node *nodeFlags) *cobra.Command {
 				return err
 			}
 			defer n.Close()
-			list, err := n.Receipts(cmd.Context(), after)
+			list, err := n.AllReceipts(cmd.Context(), after)
 			if err != nil {
 				return err
 			}

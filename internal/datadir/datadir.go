@@ -30,9 +30,6 @@ func (p Paths) Collateral() string { return filepath.Join(p.Data, "collateral") 
 // NodeState is the state directory of the node.
 func (p Paths) NodeState() string { return filepath.Join(p.Instances(), "node", "state") }
 
-// Verdicts is where the node keeps records of its verdicts, if it is to.
-func (p Paths) Verdicts() string { return filepath.Join(p.NodeState(), VerdictsDir) }
-
 // API is the socket of the host's API.
 func (p Paths) API() string { return filepath.Join(p.Data, "run", "api.sock") }
 

@@ -22,8 +22,7 @@ const maxWaiting = 1024
 var errNoVerdicts = errors.New("records of verdicts cannot be written: the node ends")
 
 // verdicts keeps records of verdicts in an archive on the host's disk. The host
-// can lose records, and not change one unnoticed, for receipts and tokens name
-// them.
+// can lose records, and not change one that a receipt names unnoticed.
 type verdicts struct {
 	keep    datadir.Keep
 	archive *record.Archive

@@ -9,54 +9,13 @@ import (
 	"io"
 	"maps"
 	"math/big"
-	"net"
-	"os/exec"
-	"path/filepath"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/cloister-cc/cloister/tee/snp/snptest"
 	"github.com/cloister-cc/cloister/tee/tpm"
+	"github.com/cloister-cc/cloister/tee/tpm/tpmtest"
 )
-
-// swtpm starts a software TPM and returns a connection to it.
-func swtpm(t *testing.T) io.ReadWriteCloser {
-	t.Helper()
-	path, err := exec.LookPath("swtpm")
-	if err != nil {
-		t.Skip("no swtpm on this machine: this test talks to a real TPM 2.0 implementation (apt-get install swtpm)")
-	}
-	socket := filepath.Join(t.TempDir(), "s")
-	cmd := exec.Command(path, "socket", "--tpm2", "--tpmstate", "dir="+t.TempDir(), "--server", "type=unixio,path="+socket,
-		"--flags", "not-need-init,startup-clear", "--terminate")
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	if err := cmd.Start(); err != nil {
-		t.Skipf("swtpm does not start: %v", err)
-	}
-	ended := make(chan struct{})
-	go func() {
-		cmd.Wait()
-		close(ended)
-	}()
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		<-ended
-	})
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
-		if conn, err := net.Dial("unix", socket); err == nil {
-			return conn
-		}
-		select {
-		case <-ended:
-			t.Fatalf("swtpm ended: %s", stderr.Bytes())
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-	t.Fatal("swtpm does not listen")
-	return nil
-}
 
 // exchange has a TPM do one command and returns what follows the header.
 func exchange(t *testing.T, conn io.ReadWriter, code uint32, handles []uint32, params []byte) []byte {
@@ -120,7 +79,7 @@ type paravisor struct {
 // newParavisor returns a VM on SEV-SNP, whose chip and vTPM are real enough to sign.
 func newParavisor(t *testing.T) *paravisor {
 	t.Helper()
-	conn := swtpm(t)
+	conn, _ := tpmtest.Software(t, t.TempDir())
 	persistAK(t, conn, 0x81000003, 0)
 	persistAK(t, conn, 0x81000004, 1)
 	inside, err := tpm.NewAttester(conn, tpm.Options{AK: 0x81000003})

@@ -8,12 +8,13 @@ import (
 
 	"github.com/cloister-cc/cloister/tee"
 	"github.com/cloister-cc/cloister/tee/tpm"
+	"github.com/cloister-cc/cloister/tee/tpm/tpmtest"
 )
 
 // TestNV has a real implementation of the specification keep bytes.
 func TestNV(t *testing.T) {
 	dir := t.TempDir()
-	conn, wait := swtpm(t, dir)
+	conn, wait := tpmtest.Software(t, dir)
 	a, err := tpm.NewAttester(conn, tpm.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -55,7 +56,7 @@ func TestNV(t *testing.T) {
 		t.Fatal(err)
 	}
 	wait()
-	conn, _ = swtpm(t, dir)
+	conn, _ = tpmtest.Software(t, dir)
 	if a, err = tpm.NewAttester(conn, tpm.Options{}); err != nil {
 		t.Fatal(err)
 	}

@@ -3,65 +3,19 @@ package tpm_test
 import (
 	"bytes"
 	"errors"
-	"io"
-	"net"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/cloister-cc/cloister/tee"
 	"github.com/cloister-cc/cloister/tee/tpm"
 	"github.com/cloister-cc/cloister/tee/tpm/tpmtest"
 )
 
-// swtpm starts a software TPM and returns a connection to it, and what waits for
-// its end once that is closed. Its state is in dir: the same gives the same TPM
-// again.
-func swtpm(t *testing.T, dir string) (conn io.ReadWriteCloser, wait func()) {
-	t.Helper()
-	path, err := exec.LookPath("swtpm")
-	if err != nil {
-		t.Skip("no swtpm on this machine: this test talks to a real TPM 2.0 implementation (apt-get install swtpm)")
-	}
-	socket := filepath.Join(t.TempDir(), "s")
-	cmd := exec.Command(path, "socket", "--tpm2", "--tpmstate", "dir="+dir, "--server", "type=unixio,path="+socket,
-		"--flags", "not-need-init,startup-clear", "--terminate")
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	if err := cmd.Start(); err != nil {
-		t.Skipf("swtpm does not start: %v", err)
-	}
-	ended := make(chan struct{})
-	go func() {
-		cmd.Wait()
-		close(ended)
-	}()
-	wait = func() { <-ended }
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		wait()
-	})
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
-		if conn, err := net.Dial("unix", socket); err == nil {
-			return conn, wait
-		}
-		select {
-		case <-ended:
-			t.Fatalf("swtpm ended: %s", stderr.Bytes())
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-	t.Fatal("swtpm does not listen")
-	return nil, nil
-}
-
 // TestSWTPM has a real implementation of the specification create keys, quote and
 // activate a credential.
 func TestSWTPM(t *testing.T) {
 	dir := t.TempDir()
-	conn, wait := swtpm(t, dir)
+	conn, wait := tpmtest.Software(t, dir)
 	a, err := tpm.NewAttester(conn, tpm.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -86,7 +40,7 @@ func TestSWTPM(t *testing.T) {
 	}
 	wait()
 	// The key is the same after a restart.
-	conn, _ = swtpm(t, dir)
+	conn, _ = tpmtest.Software(t, dir)
 	b, err := tpm.NewAttester(conn, tpm.Options{PCRs: []uint32{23, 0, 7, 7}})
 	if err != nil {
 		t.Fatal(err)
@@ -152,7 +106,7 @@ func credential(t *testing.T, a *tpm.Attester) {
 
 // TestSWTPMRefuses asks for a persistent key that is not there.
 func TestSWTPMRefuses(t *testing.T) {
-	conn, _ := swtpm(t, t.TempDir())
+	conn, _ := tpmtest.Software(t, t.TempDir())
 	_, err := tpm.NewAttester(conn, tpm.Options{AK: 0x81000001})
 	if !errors.Is(err, &tee.Error{Code: tee.CodeUnavailable}) {
 		t.Errorf("error %v for a handle without a key, want unavailable", err)
