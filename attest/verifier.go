@@ -1,13 +1,9 @@
 package attest
 
 import (
-	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/binary"
 	"encoding/hex"
 	"fmt"
-	"hash"
-	"maps"
 	"slices"
 	"time"
 
@@ -219,67 +215,3 @@ func bounded(ev tee.Evidence) error {
 	}
 	return nil
 }
-
-// DigestEvidence returns the SHA-256 that names evidence in receipts and
-// tokens: over its kind, data, certificates and event log, each preceded by its length.
-func DigestEvidence(ev tee.Evidence) [32]byte {
-	h := newFieldHash("cloister evidence v1")
-	h.field([]byte(ev.Kind))
-	h.field(ev.Data)
-	h.list(ev.Certificates)
-	h.field(ev.EventLog)
-	return h.sum()
-}
-
-// DigestEndorsements returns the SHA-256 that names everything beside the
-// evidence and the time that a verdict depends on: endorsements and roots.
-func DigestEndorsements(in tee.Input) [32]byte {
-	h := newFieldHash("cloister endorsements v1")
-	h.list(in.Endorsements.Certificates)
-	h.list(in.Endorsements.CRLs)
-	h.count(len(in.Endorsements.Collateral))
-	for _, name := range slices.Sorted(maps.Keys(in.Endorsements.Collateral)) {
-		h.field([]byte(name))
-		h.field(in.Endorsements.Collateral[name])
-	}
-	if in.Roots == nil {
-		h.field([]byte("embedded roots"))
-	} else {
-		h.field([]byte("given roots"))
-		h.count(len(in.Roots))
-		for _, r := range in.Roots {
-			h.field(r.Raw)
-		}
-	}
-	return h.sum()
-}
-
-// fieldHash hashes fields each preceded by its length, so that no two different
-// lists of fields collide.
-type fieldHash struct{ h hash.Hash }
-
-func newFieldHash(context string) fieldHash {
-	f := fieldHash{sha256.New()}
-	f.field([]byte(context))
-	return f
-}
-
-func (f fieldHash) count(n int) {
-	var b [8]byte
-	binary.BigEndian.PutUint64(b[:], uint64(n))
-	f.h.Write(b[:])
-}
-
-func (f fieldHash) field(b []byte) {
-	f.count(len(b))
-	f.h.Write(b)
-}
-
-func (f fieldHash) list(l [][]byte) {
-	f.count(len(l))
-	for _, b := range l {
-		f.field(b)
-	}
-}
-
-func (f fieldHash) sum() [32]byte { return [32]byte(f.h.Sum(nil)) }

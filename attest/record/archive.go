@@ -11,20 +11,28 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/google/renameio/v2"
 )
 
 // Archive keeps records in a directory, with the evidence, the endorsements and
-// the policies that they name, each once, in a file named by its digest. Records
-// themselves are in segments, files that only grow; those of older archives, in a
-// file each, are read as well. It is safe for concurrent use, also by several
-// processes: files are written whole, segments by one at a time, and the same name
-// always has the same bytes.
+// the policies that they name. Records and evidence are in segments, files that only
+// grow; endorsements and policies, which many records share, are in a file each,
+// named by its digest. Records and evidence of older archives, in a file each, are
+// read as well. It is safe for concurrent use, also by several processes: files are
+// written whole, segments by one at a time, and the same name always has the same
+// bytes.
 type Archive struct {
 	dir   string
 	index index
+
+	mu   sync.Mutex
+	kept map[string]struct{} // files that are known to be there
 }
+
+// maxKept bounds how many files an archive remembers: those beyond are looked for.
+const maxKept = 4096
 
 // ErrArchive means that a file of the archive is missing, or is not what its
 // name says.
@@ -33,7 +41,7 @@ var ErrArchive = errors.New("record archive")
 // The directories of an archive.
 const (
 	records      = "records"
-	evidence     = "evidence"
+	evidence     = "evidence" // of older archives
 	endorsements = "endorsements"
 	policies     = "policies"
 )
@@ -43,7 +51,7 @@ const maxFile = 64 << 20
 
 // OpenArchive opens the archive in a directory, and makes it if need be.
 func OpenArchive(dir string) (*Archive, error) {
-	for _, d := range []string{records, evidence, endorsements, policies} {
+	for _, d := range []string{records, endorsements, policies} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o700); err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrArchive, err)
 		}
@@ -59,10 +67,10 @@ func (a *Archive) Add(c Case, r Record) (string, error) {
 	return name, err
 }
 
-// maxBatch is how many bytes of records are written at once.
+// maxBatch is how many bytes of records and evidence are written at once.
 const maxBatch = 1 << 20
 
-// AddAll is Add for many: records are written a mebibyte at a time, which is much
+// AddAll is Add for many: what is to be written is, a mebibyte at a time, which is much
 // faster. added, which may be nil, is called with the name of each record once it
 // is on the disk; after an error the rest may be there or not.
 func (a *Archive) AddAll(cases iter.Seq2[Case, Record], added func(name string)) error {
@@ -71,14 +79,14 @@ func (a *Archive) AddAll(cases iter.Seq2[Case, Record], added func(name string))
 		if err := a.addInputs(c, r); err != nil {
 			return err
 		}
-		b, err := r.Bytes()
-		if err != nil {
+		c.Evidence.Kind = r.TEE // as it was judged
+		if err := w.addEvidence(a, r.Evidence, c.Evidence); err != nil {
 			return err
 		}
-		if err := w.add(a, b); err != nil {
+		if err := w.addRecord(a, r); err != nil {
 			return err
 		}
-		if len(w.entries) >= maxBatch {
+		if len(w.bytes) >= maxBatch {
 			if err := w.flush(a, added); err != nil {
 				return err
 			}
@@ -87,7 +95,8 @@ func (a *Archive) AddAll(cases iter.Seq2[Case, Record], added func(name string))
 	return w.flush(a, added)
 }
 
-// addInputs keeps what a record names. It comes first, so that it is there.
+// addInputs keeps what a record names and others too. It comes first, so that it is
+// there.
 func (a *Archive) addInputs(c Case, r Record) error {
 	in := inputs{
 		Certificates: c.Input.Endorsements.Certificates, CRLs: c.Input.Endorsements.CRLs, Collateral: c.Input.Endorsements.Collateral,
@@ -95,10 +104,6 @@ func (a *Archive) addInputs(c Case, r Record) error {
 	}
 	for _, root := range c.Input.Roots {
 		in.Roots = append(in.Roots, root.Raw)
-	}
-	c.Evidence.Kind = r.TEE // as it was judged
-	if err := a.put(evidence, r.Evidence, c.Evidence); err != nil {
-		return err
 	}
 	if err := a.put(endorsements, r.Endorsements, in); err != nil {
 		return err
@@ -109,18 +114,31 @@ func (a *Archive) addInputs(c Case, r Record) error {
 	return nil
 }
 
+// put keeps a file that is named by its digest, unless it is there: the same name
+// has the same bytes.
 func (a *Archive) put(dir, name string, v any) error {
 	path := a.path(dir, name)
-	if _, err := os.Stat(path); err == nil {
-		return nil // the same name has the same bytes
+	a.mu.Lock()
+	_, there := a.kept[path]
+	a.mu.Unlock()
+	if there {
+		return nil
 	}
-	b, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrArchive, err)
+	if _, err := os.Stat(path); err != nil {
+		b, err := json.Marshal(v)
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrArchive, err)
+		}
+		if err := renameio.WriteFile(path, b, 0o600, renameio.WithTempDir(filepath.Dir(path))); err != nil {
+			return fmt.Errorf("%w: %w", ErrArchive, err)
+		}
 	}
-	if err := renameio.WriteFile(path, b, 0o600, renameio.WithTempDir(filepath.Dir(path))); err != nil {
-		return fmt.Errorf("%w: %w", ErrArchive, err)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.kept == nil || len(a.kept) >= maxKept {
+		a.kept = make(map[string]struct{})
 	}
+	a.kept[path] = struct{}{}
 	return nil
 }
 
@@ -176,7 +194,7 @@ func (a *Archive) Record(name string) (Record, []byte, error) {
 
 // bytes returns a record from a segment, or from a file of its own.
 func (a *Archive) bytes(name string) ([]byte, error) {
-	b, err := a.find(name)
+	b, err := a.find(aRecord, name)
 	if err == nil || !Missing(err) {
 		return b, err
 	}

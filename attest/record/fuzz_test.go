@@ -12,7 +12,7 @@ import (
 // FuzzSegment: whatever a segment holds, what is read of it was written as a whole,
 // adding behind a good end keeps all, and nothing is lost without an error.
 func FuzzSegment(f *testing.F) {
-	two := record.AppendEntry(record.AppendEntry(nil, []byte("one")), []byte("two"))
+	two := record.AppendEvidence(record.AppendRecord(nil, []byte("one")), []byte("two"))
 	f.Add(two)
 	f.Add(two[:len(two)-1])
 	f.Add(append(bytes.Clone(two), make([]byte, 100)...))
@@ -35,7 +35,7 @@ func FuzzSegment(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if again, _, _, err := record.Scan(record.AppendEntry(b, []byte("next"))); err != nil || len(again) != len(names)+1 {
+		if again, _, _, err := record.Scan(record.AppendRecord(b, []byte("next"))); err != nil || len(again) != len(names)+1 {
 			t.Fatalf("%d records after adding one to %d, %v", len(again), len(names), err)
 		}
 	})

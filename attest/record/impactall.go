@@ -26,7 +26,7 @@ import (
 // It ends with the first error of a record, of yield, or of the context; then yield
 // has been called for all records before. Beside a *TornError the survey is
 // complete: what that speaks of was never acknowledged. A few segments of some
-// 64 MiB are in memory at a time, and about 100 bytes for each record.
+// 64 MiB are in memory at a time, and about 100 bytes for each record and each evidence.
 func (a *Archive) ImpactAll(ctx context.Context, v *attest.Verifier, today tee.Endorsements, at time.Time, yield func(name string, i *Impact) error) error {
 	files, err := a.files()
 	if err != nil {
@@ -122,14 +122,14 @@ func (a *Archive) each(file string, f func(name string, body []byte) bool) error
 		return fmt.Errorf("%w: %w", ErrArchive, err)
 	}
 	for at := 0; at < len(b); {
-		name, size, ok := parseHeader(b[at:])
+		e, size, ok := parseHeader(b[at:])
 		body := at + segmentHeader
 		if !ok || int64(body)+size > int64(len(b)) {
 			return nil // torn, or added since: the index has none of it
 		}
 		end := body + int(size)
-		in, where, _, known := a.index.locate(name)
-		if known && in == file && where == int64(body) && !f(hex.EncodeToString(name[:]), b[body:end:end]) {
+		in, where, _, known := a.index.locate(e)
+		if known && e.kind == aRecord && in == file && where == int64(body) && !f(hex.EncodeToString(e.name[:]), b[body:end:end]) {
 			return errStopped
 		}
 		at = end

@@ -11,22 +11,22 @@ import (
 	"sync"
 )
 
-// index knows where records are in segments, as far as somebody looked. The zero
+// index knows where entries are in segments, as far as somebody looked. The zero
 // value knows none. It is safe for concurrent use.
 type index struct {
 	scanning sync.Mutex // who reads headers; before mu
 	mu       sync.Mutex
-	records  map[digest]location
+	entries  map[entry]location
 	files    []string         // of location.file
-	scanned  map[string]int64 // how far the records of a segment are in the index
+	scanned  map[string]int64 // how far the entries of a segment are in the index
 	good     map[string]int64 // how far a segment is known to be good
 }
 
-// location is where a record is in the segments.
+// location is where an entry is in the segments.
 type location struct {
 	file   uint32
 	at     uint32 // of its header
-	length uint32 // of the record
+	length uint32 // of the body
 }
 
 // end is how far a segment of that size is known to be good.
@@ -48,44 +48,47 @@ func (x *index) setEnd(file string, end int64) {
 	x.good[file] = end
 }
 
-// add puts a record into the index. The first of several of one name counts.
-func (x *index) add(file string, d digest, at, size int64) {
+// add puts an entry into the index. The first of several of one name counts.
+func (x *index) add(file string, e entry, at, size int64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.records == nil {
-		x.records = make(map[digest]location)
+	if x.entries == nil {
+		x.entries = make(map[entry]location)
 	}
 	n := slices.Index(x.files, file)
 	if n < 0 {
 		n = len(x.files)
 		x.files = append(x.files, file)
 	}
-	if _, known := x.records[d]; !known {
-		x.records[d] = location{file: uint32(n), at: uint32(at), length: uint32(size)}
+	if _, known := x.entries[e]; !known {
+		x.entries[e] = location{file: uint32(n), at: uint32(at), length: uint32(size)}
 	}
 }
 
-// locate returns where a record is: in which segment, and where its body begins.
-func (x *index) locate(d digest) (file string, at, size int64, ok bool) {
+// locate returns where an entry is: in which segment, and where its body begins.
+func (x *index) locate(e entry) (file string, at, size int64, ok bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	l, ok := x.records[d]
+	l, ok := x.entries[e]
 	if !ok {
 		return "", 0, 0, false
 	}
 	return x.files[l.file], int64(l.at) + int64(segmentHeader), int64(l.length), true
 }
 
-// has reports whether a record of that name is in the segments.
-func (x *index) has(name string) bool {
-	d, ok := parseName(name)
-	if ok {
-		_, _, _, ok = x.locate(d)
-	}
+// knows reports whether an entry is in the segments.
+func (x *index) knows(e entry) bool {
+	_, _, _, ok := x.locate(e)
 	return ok
 }
 
-// parseName reads the name of a record.
+// has reports whether a record of that name is in the segments.
+func (x *index) has(name string) bool {
+	d, ok := parseName(name)
+	return ok && x.knows(entry{aRecord, d})
+}
+
+// parseName reads the name of a record or evidence.
 func parseName(name string) (digest, bool) {
 	raw, err := hex.DecodeString(name)
 	if err != nil || len(raw) != len(digest{}) || hex.EncodeToString(raw) != name {
@@ -98,9 +101,11 @@ func parseName(name string) (digest, bool) {
 func (x *index) names() []string {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	names := make([]string, 0, len(x.records))
-	for d := range x.records {
-		names = append(names, hex.EncodeToString(d[:]))
+	var names []string
+	for e := range x.entries {
+		if e.kind == aRecord {
+			names = append(names, hex.EncodeToString(e.name[:]))
+		}
 	}
 	return names
 }
@@ -137,7 +142,7 @@ func (a *Archive) refreshSegment(file string) error {
 	a.index.mu.Lock()
 	from := a.index.scanned[file]
 	a.index.mu.Unlock()
-	good, err := scan(file, f, from, st.Size(), func(d digest, at, size int64) { a.index.add(file, d, at, size) })
+	good, err := scan(file, f, from, st.Size(), func(e entry, at, size int64) { a.index.add(file, e, at, size) })
 	a.index.mu.Lock()
 	defer a.index.mu.Unlock()
 	if a.index.scanned == nil {
@@ -147,17 +152,18 @@ func (a *Archive) refreshSegment(file string) error {
 	return err
 }
 
-// find returns the canonical form of a record in a segment.
-func (a *Archive) find(name string) ([]byte, error) {
-	missing := fmt.Errorf("%w: no record %.64q: %w", ErrArchive, name, fs.ErrNotExist)
+// find returns the body of an entry in a segment.
+func (a *Archive) find(k kind, name string) ([]byte, error) {
+	missing := fmt.Errorf("%w: no %s %.64q: %w", ErrArchive, [kinds]string{"record", "evidence"}[k], name, fs.ErrNotExist)
 	d, ok := parseName(name)
 	if !ok {
 		return nil, missing
 	}
-	file, at, size, ok := a.index.locate(d)
+	e := entry{k, d}
+	file, at, size, ok := a.index.locate(e)
 	if !ok {
 		err := a.refresh()
-		if file, at, size, ok = a.index.locate(d); !ok {
+		if file, at, size, ok = a.index.locate(e); !ok {
 			return nil, errors.Join(missing, err)
 		}
 	}

@@ -48,10 +48,23 @@ func isNamed(what, name string, d [32]byte) error {
 	return nil
 }
 
+// evidence returns evidence from a segment, or from a file of its own.
 func (a *Archive) evidence(name string) (tee.Evidence, error) {
 	var ev tee.Evidence
-	if err := a.read(evidence, name, &ev); err != nil {
+	b, err := a.find(anEvidence, name)
+	switch {
+	case err == nil:
+		if ev, err = attest.DecodeEvidence(b); err != nil {
+			return tee.Evidence{}, fmt.Errorf("%w: evidence %.64q was altered: %w", ErrArchive, name, err)
+		}
+	case !Missing(err):
 		return tee.Evidence{}, err
+	default:
+		if plain := a.read(evidence, name, &ev); Missing(plain) {
+			return tee.Evidence{}, err
+		} else if plain != nil {
+			return tee.Evidence{}, plain
+		}
 	}
 	return ev, isNamed("evidence", name, attest.DigestEvidence(ev))
 }

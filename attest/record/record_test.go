@@ -125,7 +125,7 @@ func TestReplayNotices(t *testing.T) {
 // TestAltered: no file of an archive can be changed unnoticed.
 func TestAltered(t *testing.T) {
 	c := newWorld(t).cases(t)["accepted"]
-	for _, sub := range []string{"records", "evidence", "endorsements", "policies"} {
+	for _, sub := range []string{"records", "endorsements", "policies"} {
 		for what, change := range map[string]func(file string, b []byte) error{
 			"removed":   func(f string, _ []byte) error { return os.Remove(f) },
 			"truncated": func(f string, b []byte) error { return os.WriteFile(f, b[:len(b)/2], 0o600) },
@@ -267,5 +267,44 @@ func TestAccepted(t *testing.T) {
 		if again, err := a.Replay(verifier(), id); err != nil || !again.Same {
 			t.Errorf("%s: %+v, %v", name, again, err)
 		}
+	}
+}
+
+// TestOtherEvidence: a record is kept with the evidence that it names, or not at
+// all, and evidence that was altered is not surveyed as if it were sound.
+func TestOtherEvidence(t *testing.T) {
+	dir := t.TempDir()
+	a, err := record.OpenArchive(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newWorld(t).cases(t)["accepted"]
+	r, _, _ := record.Judge(verifier(), c)
+	other := c
+	other.Evidence.Data = bytes.Clone(c.Evidence.Data)
+	other.Evidence.Data[300] ^= 1
+	if name, err := a.Add(other, r); !errors.Is(err, record.ErrArchive) {
+		t.Errorf("%s, %v", name, err)
+	}
+	if names, err := a.Names(); err != nil || len(names) != 0 {
+		t.Errorf("%v, %v", names, err)
+	}
+	if _, err := a.Add(c, r); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(segmentOf(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[200] ^= 1
+	if err := os.WriteFile(segmentOf(dir), b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	err = a.ImpactAll(t.Context(), verifier(), c.Input.Endorsements, dcaptest.At, func(name string, i *record.Impact) error {
+		t.Errorf("%s: %+v", name, i)
+		return nil
+	})
+	if !errors.Is(err, record.ErrArchive) {
+		t.Error(err)
 	}
 }

@@ -9,23 +9,45 @@ import (
 	"io"
 )
 
-// A segment is a file of records, one after the other, to which records are only
-// ever added: a million of them are a few dozen files. Each record has a header
+// A segment is a file of records and of the evidence that they are of, one after the
+// other, to which entries are only ever added: a million records are a few dozen
+// files. Each entry has a header
 //
-//	magic "clrc" · length of the record, u32 little endian · its SHA-256, which is its name
+//	magic "clrc" or "clev" · length of the body, u32 little endian · its SHA-256
 //
-// and then its canonical form. Whoever adds one writes it whole, so that only the
-// end of a segment can be cut off by a crash, and nothing is ever added behind such
-// an end.
+// and then its body, a record's or evidence's canonical form, so that the SHA-256 is
+// its name. Whoever adds one writes it whole, so that only the end of a segment can
+// be cut off by a crash, and nothing is ever added behind such an end.
 const (
-	segmentMagic  = "clrc"
-	segmentHeader = len(segmentMagic) + 4 + sha256.Size
-	maxRecord     = 4 << 20  // bytes
+	segmentHeader = magicSize + 4 + sha256.Size
+	magicSize     = 4
+	maxEntry      = 4 << 20  // bytes of a body
 	fullSegment   = 64 << 20 // bytes from which on a new one begins
 	maxSegment    = 2 * fullSegment
 )
 
-// digest is a record's name in bytes.
+// kind is what an entry is.
+type kind uint8
+
+const (
+	aRecord kind = iota
+	anEvidence
+	kinds // how many there are
+)
+
+// magics are what entries begin with, by kind.
+func magics() [kinds]string { return [kinds]string{"clrc", "clev"} }
+
+// magicStart is what all of them begin with.
+const magicStart = "cl"
+
+// entry names an entry.
+type entry struct {
+	kind kind
+	name digest
+}
+
+// digest is the name of a record or evidence in bytes.
 type digest [sha256.Size]byte
 
 // TornError says that the end of a segment is no whole record: a crash cut it off
@@ -45,44 +67,49 @@ func (e *TornError) Error() string {
 // Unwrap returns ErrArchive.
 func (e *TornError) Unwrap() error { return ErrArchive }
 
-// appendEntry adds a record to the bytes of a segment.
-func appendEntry(b, body []byte) ([]byte, digest, error) {
-	if len(body) > maxRecord {
-		return b, digest{}, fmt.Errorf("%w: record of %d bytes, at most %d", ErrArchive, len(body), maxRecord)
+// appendEntry adds an entry to the bytes of a segment.
+func appendEntry(b []byte, k kind, body []byte) ([]byte, entry, error) {
+	if len(body) > maxEntry {
+		return b, entry{}, fmt.Errorf("%w: record or evidence of %d bytes, at most %d", ErrArchive, len(body), maxEntry)
 	}
-	name := digest(sha256.Sum256(body))
-	b = append(b, segmentMagic...)
+	e := entry{k, sha256.Sum256(body)}
+	b = append(b, magics()[k]...)
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(body)))
-	b = append(b, name[:]...)
-	return append(b, body...), name, nil
+	b = append(b, e.name[:]...)
+	return append(b, body...), e, nil
 }
 
 // parseHeader reads a header.
-func parseHeader(b []byte) (name digest, size int64, ok bool) {
-	if len(b) < segmentHeader || string(b[:4]) != segmentMagic {
-		return digest{}, 0, false
+func parseHeader(b []byte) (e entry, size int64, ok bool) {
+	if len(b) < segmentHeader {
+		return entry{}, 0, false
 	}
-	copy(name[:], b[8:])
-	size = int64(binary.LittleEndian.Uint32(b[4:]))
-	return name, size, size <= maxRecord
+	for k, magic := range magics() {
+		if string(b[:magicSize]) == magic {
+			e.kind, ok = kind(k), true
+		}
+	}
+	copy(e.name[:], b[magicSize+4:])
+	size = int64(binary.LittleEndian.Uint32(b[magicSize:]))
+	return e, size, ok && size <= maxEntry
 }
 
-// scan calls visit for each whole record of a segment, from the offset from on,
+// scan calls visit for each whole entry of a segment, from the offset from on,
 // which is where one begins, to its size. Bodies are not read, other than that of
-// the last: what a record says is compared with its name when it is read. It
-// returns where the last good record ends. The error is a *TornError, or
-// [ErrArchive] when good records follow bad bytes.
-func scan(file string, f io.ReaderAt, from, size int64, visit func(name digest, at, size int64)) (int64, error) {
+// the last: what an entry says is compared with its name when it is read. It
+// returns where the last good entry ends. The error is a *TornError, or
+// [ErrArchive] when good entries follow bad bytes.
+func scan(file string, f io.ReaderAt, from, size int64, visit func(e entry, at, size int64)) (int64, error) {
 	header := make([]byte, segmentHeader)
 	for at := from; at < size; {
 		n, err := f.ReadAt(header[:min(int64(segmentHeader), size-at)], at)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return at, fmt.Errorf("%w: %w", ErrArchive, err)
 		}
-		name, length, ok := parseHeader(header[:n])
+		e, length, ok := parseHeader(header[:n])
 		end := at + int64(segmentHeader) + length
 		if ok = ok && end <= size; ok && end == size {
-			ok, err = isBody(f, at+int64(segmentHeader), length, name)
+			ok, err = isBody(f, at+int64(segmentHeader), length, e.name)
 			if err != nil {
 				return at, err
 			}
@@ -90,7 +117,7 @@ func scan(file string, f io.ReaderAt, from, size int64, visit func(name digest, 
 		if !ok {
 			return at, badEnd(file, f, at, size)
 		}
-		visit(name, at, length)
+		visit(e, at, length)
 		at = end
 	}
 	return size, nil
@@ -105,30 +132,30 @@ func isBody(f io.ReaderAt, at, size int64, name digest) (bool, error) {
 }
 
 // badEnd tells an end that a crash cut off from bytes that somebody changed: behind
-// the former there is no record.
+// the former there is no entry.
 func badEnd(file string, f io.ReaderAt, at, size int64) error {
 	if size-at <= maxSegment {
 		rest := make([]byte, size-at)
 		if _, err := f.ReadAt(rest, at); err != nil && !errors.Is(err, io.EOF) {
 			return fmt.Errorf("%w: %w", ErrArchive, err)
 		}
-		if !holdsRecord(rest[1:]) {
+		if !holdsEntry(rest[1:]) {
 			return &TornError{File: file, At: at, Bytes: size - at}
 		}
 	}
 	return fmt.Errorf("%w: %s was altered at %d: whole records follow bytes that are none", ErrArchive, file, at)
 }
 
-// holdsRecord reports whether a whole record lies anywhere in b.
-func holdsRecord(b []byte) bool {
+// holdsEntry reports whether a whole entry lies anywhere in b.
+func holdsEntry(b []byte) bool {
 	for {
-		i := bytes.Index(b, []byte(segmentMagic))
+		i := bytes.Index(b, []byte(magicStart))
 		if i < 0 {
 			return false
 		}
 		b = b[i:]
-		if name, size, ok := parseHeader(b); ok && int64(segmentHeader)+size <= int64(len(b)) {
-			if sha256.Sum256(b[segmentHeader:int64(segmentHeader)+size]) == name {
+		if e, size, ok := parseHeader(b); ok && int64(segmentHeader)+size <= int64(len(b)) {
+			if sha256.Sum256(b[segmentHeader:int64(segmentHeader)+size]) == e.name {
 				return true
 			}
 		}

@@ -3,6 +3,7 @@ package record_test
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -15,9 +16,9 @@ import (
 	"github.com/cloister-cc/cloister/tee"
 )
 
-// small is a case whose record is short, one of many.
+// small is a case whose record is short, one of many, with evidence of its own.
 func small(i int) (record.Case, record.Record) {
-	c := record.Case{Evidence: tee.Evidence{Data: []byte("junk")}}
+	c := record.Case{Evidence: tee.Evidence{Data: fmt.Appendf(nil, "junk %d", i)}}
 	r, _, _ := record.Judge(verifier(), c)
 	r.TokenID = fmt.Sprint(i)
 	return c, r
@@ -44,14 +45,25 @@ func filled(t testing.TB, n int) (dir string, names []string) {
 
 func segmentOf(dir string) string { return filepath.Join(dir, "records", "00000001.segment") }
 
-// boundaries are where records of a segment end.
-func boundaries(b []byte) []int {
-	out := []int{0}
+// span is an entry of a segment.
+type span struct {
+	magic   string
+	at, end int
+}
+
+// spans are the entries of a segment's bytes.
+func spans(b []byte) (out []span) {
 	for at := 0; at+40 <= len(b); {
-		at += 40 + int(binary.LittleEndian.Uint32(b[at+4:]))
-		out = append(out, at)
+		end := at + 40 + int(binary.LittleEndian.Uint32(b[at+4:]))
+		out = append(out, span{string(b[at : at+4]), at, end})
+		at = end
 	}
 	return out
+}
+
+// recordsIn are the entries that are records.
+func recordsIn(all []span) []span {
+	return slices.DeleteFunc(slices.Clone(all), func(s span) bool { return s.magic != "clrc" })
 }
 
 // TestTornAtEveryByte cuts a segment off at every byte: all records before are
@@ -62,12 +74,18 @@ func TestTornAtEveryByte(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ends := boundaries(whole)
-	if len(ends) != 4 || ends[3] != len(whole) {
-		t.Fatal(ends)
+	all := spans(whole)
+	if len(all) != 6 || all[5].end != len(whole) || len(recordsIn(all)) != 3 {
+		t.Fatal(all)
 	}
 	for cut := range len(whole) {
-		if cut < ends[2] && cut%7 != 0 && !slices.Contains(ends, cut) {
+		last := 0 // where the last whole entry ends
+		for _, s := range all {
+			if s.end <= cut {
+				last = s.end
+			}
+		}
+		if cut < all[4].at && cut%7 != 0 && cut != last {
 			continue // the first two are as the last
 		}
 		if err := os.WriteFile(segmentOf(dir), whole[:cut], 0o600); err != nil {
@@ -77,13 +95,13 @@ func TestTornAtEveryByte(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := slices.IndexFunc(ends, func(e int) bool { return e > cut }) - 1 // whole records
+		want := len(recordsIn(spans(whole[:last])))
 		got, err := a.Names()
 		torn, isTorn := errors.AsType[*record.TornError](err)
-		if isTorn == slices.Contains(ends, cut) || err != nil && !isTorn || len(got) != want {
+		if isTorn == (cut == last) || err != nil && !isTorn || len(got) != want {
 			t.Fatalf("cut at %d: %d names, want %d, error %v", cut, len(got), want, err)
 		}
-		if isTorn && (torn.At != int64(ends[want]) || torn.Bytes != int64(cut-ends[want]) || !errors.Is(err, record.ErrArchive) || !strings.Contains(err.Error(), "no whole record")) {
+		if isTorn && (torn.At != int64(last) || torn.Bytes != int64(cut-last) || !errors.Is(err, record.ErrArchive) || !strings.Contains(err.Error(), "no whole record")) {
 			t.Fatalf("cut at %d: %v", cut, err)
 		}
 		for i, name := range names {
@@ -118,9 +136,10 @@ func TestUnwrittenEnd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, from := range []int{0, 1, 39, 40, 41, len(whole) - boundaries(whole)[1]} {
+	first := recordsIn(spans(whole))[0].end
+	for _, from := range []int{0, 1, 39, 40, 41, len(whole) - first} {
 		b := bytes.Clone(whole)
-		clear(b[boundaries(whole)[1]+from:])
+		clear(b[first+from:])
 		b = append(b, make([]byte, 4096)...)
 		if err := os.WriteFile(segmentOf(dir), b, 0o600); err != nil {
 			t.Fatal(err)
@@ -144,7 +163,7 @@ func TestAlteredSegment(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ends := boundaries(whole)
+	all := spans(whole)
 	for at := range whole {
 		if at%3 != 0 && at > 50 {
 			continue
@@ -158,25 +177,38 @@ func TestAlteredSegment(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		hit := slices.IndexFunc(ends, func(e int) bool { return e > at }) - 1
-		for i, name := range names {
-			_, got, err := a.Record(name)
-			if err == nil && !bytes.Equal(got, whole[ends[i]+40:ends[i+1]]) || i == hit && !errors.Is(err, record.ErrArchive) || i < hit && err != nil {
+		hit := slices.IndexFunc(all, func(s span) bool { return s.end > at })
+		for i, s := range recordsIn(all) {
+			_, got, err := a.Record(names[i])
+			ofIt := hit/2 == i // the record, or its evidence
+			if err == nil && !bytes.Equal(got, whole[s.at+40:s.end]) || all[hit] == s && !errors.Is(err, record.ErrArchive) || all[hit].at > s.at && err != nil {
 				t.Fatalf("byte %d, record %d: %v", at, i, err)
 			}
+			if r, err := a.Replay(verifier(), names[i]); ofIt && !errors.Is(err, record.ErrArchive) || all[hit].at > s.at && (err != nil || r.Different != "token_id" && !r.Same) {
+				t.Fatalf("byte %d, record %d: %+v, %v", at, i, r, err)
+			}
 		}
-		_, err = a.Names()
-		_, torn := errors.AsType[*record.TornError](err)
-		inHeader := at-ends[hit] < 8 // magic and length; other names are just other records that are none
-		switch {
-		case hit == 2 && !torn, hit < 2 && torn, hit < 2 && inHeader && !errors.Is(err, record.ErrArchive):
-			t.Fatalf("byte %d of record %d: %v", at, hit, err)
-		}
-		seen := 0
-		err = a.ImpactAll(t.Context(), verifier(), tee.Endorsements{}, at0, func(string, *record.Impact) error { seen++; return nil })
-		if !errors.Is(err, record.ErrArchive) || seen > 2 {
-			t.Fatalf("byte %d: survey of %d records, %v", at, seen, err)
-		}
+		checkSurvey(t, a, at, hit, all)
+	}
+}
+
+// checkSurvey: the list of records, and the survey of them, say what is wrong with an
+// archive whose entry hit was altered at a byte.
+func checkSurvey(t *testing.T, a *record.Archive, at, hit int, all []span) {
+	t.Helper()
+	_, err := a.Names()
+	_, torn := errors.AsType[*record.TornError](err)
+	end := hit == len(all)-1
+	inHeader := at-all[hit].at < 8 // magic and length; other names are just other entries that are none
+	switch {
+	case end && !torn, !end && torn, !end && inHeader && !errors.Is(err, record.ErrArchive):
+		t.Fatalf("byte %d of entry %d: %v", at, hit, err)
+	}
+	seen := 0
+	err = a.ImpactAll(t.Context(), verifier(), tee.Endorsements{}, at0, func(string, *record.Impact) error { seen++; return nil })
+	// What was refused then is not judged again, and its evidence not read.
+	if evidence := all[hit].magic == "clev" && !inHeader; evidence != (err == nil) || err != nil && !errors.Is(err, record.ErrArchive) || !evidence && seen > 2 {
+		t.Fatalf("byte %d: survey of %d records, %v", at, seen, err)
 	}
 }
 
@@ -227,7 +259,7 @@ func TestAddTwice(t *testing.T) {
 	}
 }
 
-// TestOlderArchive reads records that are in a file each.
+// TestOlderArchive reads records and evidence that are in a file each.
 func TestOlderArchive(t *testing.T) {
 	dir, names := filled(t, 3)
 	a, err := record.OpenArchive(dir)
@@ -235,11 +267,18 @@ func TestOlderArchive(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range names {
-		_, b, err := a.Record(name)
+		r, b, err := a.Record(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(dir, "records", name+".json"), b, 0o600); err != nil {
+		c, err := a.Case(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ev, err := json.Marshal(c.Evidence)
+		if err := errors.Join(err, os.MkdirAll(filepath.Join(dir, "evidence"), 0o700),
+			os.WriteFile(filepath.Join(dir, "records", name+".json"), b, 0o600),
+			os.WriteFile(filepath.Join(dir, "evidence", r.Evidence+".json"), ev, 0o600)); err != nil {
 			t.Fatal(err)
 		}
 	}

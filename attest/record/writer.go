@@ -7,10 +7,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cloister-cc/cloister/attest"
+	"github.com/cloister-cc/cloister/tee"
 )
 
 // segmentSuffix ends the names of segments, which count up.
@@ -31,11 +33,11 @@ func (a *Archive) segments() ([]string, error) {
 	return names, nil
 }
 
-// appendRecords adds entries, which are whole, to the newest segment, and to a new
+// appendEntries adds entries, which are whole, to the newest segment, and to a new
 // one where that is full or has a bad end. They are on the disk when it returns.
 // Several processes take turns: the file's lock is held from the look at its end
 // until the entries are there.
-func (a *Archive) appendRecords(entries []byte) (file string, at int64, err error) {
+func (a *Archive) appendEntries(entries []byte) (file string, at int64, err error) {
 	names, err := a.segments()
 	if err != nil {
 		return "", 0, err
@@ -116,12 +118,12 @@ func (a *Archive) appendLocked(f *os.File, name string, entries []byte) (int64, 
 		return 0, false, nil
 	}
 	// What was good when we looked last is good: nobody changes it.
-	good, err := scan(name, f, a.index.end(name, size), size, func(digest, int64, int64) {})
+	good, err := scan(name, f, a.index.end(name, size), size, func(entry, int64, int64) {})
 	if err != nil || good != size {
 		return 0, false, nil //nolint:nilerr // who reads it says so; we begin another
 	}
 	if _, err := f.Write(entries); err != nil {
-		// Half a record at the end would be dropped by everybody, but is better gone.
+		// Half an entry at the end would be dropped by everybody, but is better gone.
 		return fail(errors.Join(err, f.Truncate(size)))
 	}
 	if err := f.Sync(); err != nil {
@@ -142,54 +144,85 @@ func lock(f *os.File) error {
 	}
 }
 
-// batch is records on their way into a segment.
+// batch is entries on their way into a segment.
 type batch struct {
-	entries []byte
+	bytes   []byte
 	items   []batchItem
+	pending map[entry]struct{} // of items
+	names   []string           // of the records, those included that are there already
 }
 
-// batchItem is one record of a batch, which may be in the archive already: then it
-// has no bytes in it.
+// batchItem is one entry of a batch.
 type batchItem struct {
-	name     digest
-	at, size int // of its entry
+	entry
+	at, size int // with its header
 }
 
-// add puts a record into the batch.
-func (w *batch) add(a *Archive, body []byte) error {
-	entries, name, err := appendEntry(w.entries, body)
+// add puts an entry into the batch, unless it is there, or in the archive as far as
+// that is known.
+func (w *batch) add(a *Archive, k kind, body []byte) (entry, error) {
+	at := len(w.bytes)
+	b, e, err := appendEntry(w.bytes, k, body)
+	if err != nil || w.has(a, e) {
+		return e, err
+	}
+	w.bytes = b
+	w.items = append(w.items, batchItem{e, at, len(b) - at})
+	if w.pending == nil {
+		w.pending = make(map[entry]struct{})
+	}
+	w.pending[e] = struct{}{}
+	return e, nil
+}
+
+func (w *batch) has(a *Archive, e entry) bool {
+	_, pending := w.pending[e]
+	return pending || a.index.knows(e)
+}
+
+// addEvidence puts the evidence of that name into the batch.
+func (w *batch) addEvidence(a *Archive, name string, ev tee.Evidence) error {
+	d, ok := parseName(name)
+	if ok && w.has(a, entry{anEvidence, d}) {
+		return nil
+	}
+	e, err := w.add(a, anEvidence, attest.EncodeEvidence(ev))
+	if err == nil && (!ok || e.name != d) {
+		err = fmt.Errorf("%w: the record names other evidence than that of its case", ErrArchive)
+	}
+	return err
+}
+
+// addRecord puts a record into the batch.
+func (w *batch) addRecord(a *Archive, r Record) error {
+	b, err := r.Bytes()
 	if err != nil {
 		return err
 	}
-	item := batchItem{name: name, at: len(w.entries)}
-	_, _, _, known := a.index.locate(name)
-	known = known || slices.ContainsFunc(w.items, func(i batchItem) bool { return i.name == name })
-	if !known {
-		item.size = len(entries) - item.at
-		w.entries = entries
+	e, err := w.add(a, aRecord, b)
+	if err == nil {
+		w.names = append(w.names, hex.EncodeToString(e.name[:]))
 	}
-	w.items = append(w.items, item)
-	return nil
+	return err
 }
 
 // flush writes the batch, and empties it.
 func (w *batch) flush(a *Archive, added func(name string)) error {
-	if len(w.entries) > 0 {
-		file, start, err := a.appendRecords(w.entries)
+	if len(w.bytes) > 0 {
+		file, start, err := a.appendEntries(w.bytes)
 		if err != nil {
 			return err
 		}
 		for _, i := range w.items {
-			if i.size > 0 {
-				a.index.add(file, i.name, start+int64(i.at), int64(i.size-segmentHeader))
-			}
+			a.index.add(file, i.entry, start+int64(i.at), int64(i.size-segmentHeader))
 		}
 	}
-	for _, i := range w.items {
+	for _, name := range w.names {
 		if added != nil {
-			added(hex.EncodeToString(i.name[:]))
+			added(name)
 		}
 	}
-	*w = batch{entries: w.entries[:0], items: w.items[:0]}
+	clear(w.pending)
+	w.bytes, w.items, w.names = w.bytes[:0], w.items[:0], w.names[:0]
 	return nil
 }

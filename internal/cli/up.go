@@ -16,7 +16,7 @@ import (
 func (a *app) upCommand() *cobra.Command {
 	var listen, record string
 	var fetch bool
-	keep := string(datadir.KeepNone)
+	keep := string(datadir.KeepReleases)
 	var from fetchFlags
 	cmd := &cobra.Command{
 		Use: "up", Short: "Run the platform on this machine until stopped",

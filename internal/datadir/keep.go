@@ -13,7 +13,7 @@ import (
 // Keep is which verdicts the node keeps records of.
 type Keep string
 
-// What can be kept. A node that is told nothing keeps nothing.
+// What can be kept. A node that is told nothing keeps KeepReleases.
 const (
 	KeepNone     Keep = "none"
 	KeepReleases Keep = "releases" // those that led to the release of a key
@@ -33,7 +33,7 @@ func (k Keep) Valid() bool { return k == KeepNone || k == KeepReleases || k == K
 func ReadKeep(state string) (Keep, error) {
 	b, err := os.ReadFile(filepath.Join(state, keepFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return KeepNone, nil
+		return KeepReleases, nil
 	}
 	if err != nil {
 		return "", err

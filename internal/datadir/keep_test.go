@@ -8,7 +8,7 @@ import (
 
 func TestKeep(t *testing.T) {
 	p := datadir.Paths{Data: t.TempDir()}
-	if k, err := datadir.ReadKeep(p.NodeState()); err != nil || k != datadir.KeepNone {
+	if k, err := datadir.ReadKeep(p.NodeState()); err != nil || k != datadir.KeepReleases {
 		t.Errorf("told nothing: %q, %v", k, err)
 	}
 	for _, k := range []datadir.Keep{datadir.KeepAll, datadir.KeepReleases, datadir.KeepNone} {

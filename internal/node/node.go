@@ -109,10 +109,12 @@ type service struct {
 	closers      []func() error
 }
 
+// close closes what is open.
 func (s *service) close() {
 	for _, c := range s.closers {
 		_ = c()
 	}
+	s.closers = nil
 }
 
 func open(ctx context.Context, e *enclave.Enclave, end context.CancelCauseFunc) (*service, error) {
@@ -125,34 +127,46 @@ func open(ctx context.Context, e *enclave.Enclave, end context.CancelCauseFunc) 
 		return nil, err
 	}
 	s := &service{enclave: e, key: key, spki: spki, verifier: attest.NewVerifier(all.Verifiers()...)}
-	if s.input, err = s.inputs(); err != nil {
+	if err := s.open(ctx, end); err != nil {
+		s.close()
 		return nil, err
+	}
+	return s, nil
+}
+
+// open opens what the service has on the disk, and makes the rest of it. What it
+// has opened when it fails is left to close.
+func (s *service) open(ctx context.Context, end context.CancelCauseFunc) error {
+	e, key := s.enclave, s.key
+	var err error
+	if s.input, err = s.inputs(); err != nil {
+		return err
 	}
 	if s.issuer, err = newIssuer(key); err != nil {
-		return nil, err
+		return err
 	}
 	if s.verdicts, err = openVerdicts(e.StateDir(), end); err != nil {
-		return nil, err
+		return err
 	}
 	s.closers = append(s.closers, s.verdicts.close)
 	s.keys = keys.New(s.keysConfig())
 	path := filepath.Join(e.StateDir(), "state.log")
 	s.log, err = statelog.Open(ctx, e, path, stateCounter, func(p statelog.Position, b []byte) error { return s.keys.Replay(p, b) })
 	if err != nil {
-		return nil, sealedByOther(err)
+		return sealedByOther(err)
 	}
 	s.closers = append(s.closers, s.log.Close)
 	s.keys.Begin(logAdapter{context.WithoutCancel(ctx), s.log, end})
 	if s.access, err = newAccess(key); err != nil {
-		return nil, err
+		return err
 	}
 	if s.certificates, err = newCertificates(key); err != nil {
-		return nil, err
+		return err
 	}
 	if s.guest, err = s.guests(); err != nil {
-		return nil, err
+		return err
 	}
-	return s, s.openProviders(ctx, end)
+	return s.openProviders(ctx, end)
 }
 
 func (s *service) keysConfig() keys.Config {

@@ -60,8 +60,8 @@ func again(t *testing.T, p *softwaretest.Platform, doc launch.Document) (*servic
 	s, err := open(ctx, e, end)
 	t.Cleanup(func() {
 		end(nil)
-		if s != nil && s.log != nil {
-			_ = s.log.Close()
+		if s != nil {
+			s.close()
 		}
 	})
 	return s, err
@@ -79,9 +79,7 @@ func TestRestart(t *testing.T) {
 	if _, err := first.keys.Create(t.Context(), owner, "app/key", 0, policy(t, nil)); err != nil {
 		t.Fatal(err)
 	}
-	if err := first.log.Close(); err != nil {
-		t.Fatal(err)
-	}
+	first.close()
 	second, err := again(t, p, node)
 	if err != nil {
 		t.Fatal(err)
@@ -92,9 +90,7 @@ func TestRestart(t *testing.T) {
 	if !bytes.Equal(first.spki, second.spki) {
 		t.Error("the node has another service key after a restart")
 	}
-	if err := second.log.Close(); err != nil {
-		t.Fatal(err)
-	}
+	second.close()
 
 	// Nothing of it is readable outside, and other code cannot open it.
 	for _, name := range []string{serviceKeyFile, "state.log"} {

@@ -1,9 +1,8 @@
 package node
 
 import (
+	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -36,7 +35,13 @@ type verdicts struct {
 type waiting struct {
 	c       record.Case
 	r       record.Record
-	written chan<- error // nil: nobody waits for it
+	written chan<- written // nil: nobody waits for it
+}
+
+// written is what became of a record: its name once it is on the disk, or why not.
+type written struct {
+	name string
+	err  error
 }
 
 // openVerdicts opens the archive in a state directory and keeps in it what the
@@ -60,21 +65,16 @@ func openVerdicts(state string, end context.CancelCauseFunc) (*verdicts, error) 
 // released keeps the verdict behind a release, and returns its record's name once
 // it is on the disk.
 func (v *verdicts) released(c record.Case, r record.Record) (string, error) {
-	b, err := r.Bytes()
-	if err != nil {
-		return "", err
-	}
-	written := make(chan error, 1)
+	written := make(chan written, 1)
 	if err := v.put(waiting{c, r, written}); err != nil {
 		return "", err
 	}
-	digest := sha256.Sum256(b)
 	select {
-	case err = <-written:
+	case w := <-written:
+		return w.name, w.err
 	case <-v.stop:
-		err = errNoVerdicts
+		return "", errNoVerdicts
 	}
-	return hex.EncodeToString(digest[:]), err
 }
 
 // issued keeps the verdict behind an attestation result, if those are kept too,
@@ -127,6 +127,7 @@ func (v *verdicts) write() {
 
 func (v *verdicts) writeAll(first waiting) error {
 	var batch []waiting
+	var names []string
 	err := v.archive.AddAll(func(yield func(record.Case, record.Record) bool) {
 		for w := first; ; {
 			batch = append(batch, w)
@@ -139,10 +140,15 @@ func (v *verdicts) writeAll(first waiting) error {
 				return
 			}
 		}
-	}, nil)
-	for _, w := range batch {
-		if w.written != nil {
-			w.written <- err
+	}, func(name string) { names = append(names, name) })
+	for i, w := range batch {
+		if w.written == nil {
+			continue
+		}
+		if i < len(names) { // those are on the disk, whatever happened to the others
+			w.written <- written{name: names[i]}
+		} else {
+			w.written <- written{err: cmp.Or(err, errNoVerdicts)}
 		}
 	}
 	return err

@@ -44,7 +44,7 @@ type Config struct {
 	Sources *collateral.Sources
 	// KeepVerdicts is which verdicts the node keeps records of, in its state
 	// directory (see package attest/record), from when it next starts; empty means
-	// none.
+	// those that led to the release of a key.
 	KeepVerdicts datadir.Keep
 	// Ready, when set, is called once the node is attested and serves.
 	Ready func(client.Platform)
@@ -192,7 +192,7 @@ func (h *Host) ensureNode(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := h.paths.WriteKeep(cmp.Or(h.cfg.KeepVerdicts, datadir.KeepNone)); err != nil {
+	if err := h.paths.WriteKeep(cmp.Or(h.cfg.KeepVerdicts, datadir.KeepReleases)); err != nil {
 		return fmt.Errorf("tell the node which verdicts to keep: %w", err)
 	}
 	if err := h.supervisor.Start(compute.NodeName); err != nil {
