@@ -128,7 +128,7 @@ func (d *fieldReader) count(size int) int {
 		d.short = true
 		return 0
 	}
-	return int(n) //nolint:gosec // at most len
+	return int(n)
 }
 
 func (d *fieldReader) field() []byte {

@@ -22,12 +22,16 @@ func (s *Service) Release(_ context.Context, r ReleaseRequest) (ReleaseResponse,
 		return ReleaseResponse{}, ErrNonce
 	}
 	now := s.cfg.Now().UTC()
-	v, err := s.verify(r, now)
+	c, v, err := s.verify(r, now)
 	if err != nil {
+		s.refused(c, nil, err)
 		return ReleaseResponse{}, err
 	}
-	granted, err := s.appraise(r.Keys, v)
+	granted, refusing, err := s.appraise(r.Keys, v)
 	if err != nil {
+		if c.Policy = refusing; refusing != nil {
+			s.refused(c, v, err)
+		}
 		return ReleaseResponse{}, err
 	}
 	lease := shortestLease(granted)
@@ -43,55 +47,64 @@ func (s *Service) Release(_ context.Context, r ReleaseRequest) (ReleaseResponse,
 	}
 	out.Token = token.Text
 	// Nothing leaves before its receipt is durable, and what the receipt names.
-	if out.Receipts, err = s.leaveReceipts(r, v, granted, token, now, out.Expires); err != nil {
+	if out.Receipts, err = s.leaveReceipts(r, c, v, granted, token, now, out.Expires); err != nil {
 		return ReleaseResponse{}, err
 	}
 	return out, nil
 }
 
 // verify proves that the evidence is genuine and was made for this request: by
-// an instance that holds the private key of PublicKey and has seen the nonce.
-func (s *Service) verify(r ReleaseRequest, now time.Time) (*attest.Verified, error) {
-	in := s.cfg.Input(r.Evidence)
-	in.At, in.Grace = now, s.grace(r.Keys)
-	return s.cfg.Verifier.Verify(r.Evidence, in, attest.BindBy(func(c tee.Claims) [64]byte {
-		return ReleaseBinding(r.Nonce, r.PublicKey, c.LaunchDigest, c.InstanceID)
+// an instance that holds the private key of PublicKey and has seen the nonce. The
+// case is what was judged, under the policy that is strictest about collateral.
+func (s *Service) verify(r ReleaseRequest, now time.Time) (record.Case, *attest.Verified, error) {
+	c := record.Case{Evidence: r.Evidence, Input: s.cfg.Input(r.Evidence), Policy: s.strictest(r.Keys)}
+	c.Evidence.Kind = s.cfg.Verifier.KindOf(r.Evidence)
+	c.Input.At = now
+	in := c.Input
+	if c.Policy != nil {
+		in.Grace = c.Policy.Grace()
+	}
+	v, err := s.cfg.Verifier.Verify(c.Evidence, in, attest.BindBy(func(claims tee.Claims) [64]byte {
+		want := ReleaseBinding(r.Nonce, r.PublicKey, claims.LaunchDigest, claims.InstanceID)
+		c.ReportData = want[:]
+		return want
 	}))
+	return c, v, err
 }
 
-// grace is how late collateral may be for all of the keys: what their strictest
-// policy allows.
-func (s *Service) grace(names []string) time.Duration {
+// strictest is the policy, of those of the keys, by which collateral may be late the
+// least; nil if there is none of these keys: then it may not be late.
+func (s *Service) strictest(names []string) *attest.Policy {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if len(names) == 0 {
-		return 0
-	}
-	shortest := time.Duration(attest.MaxGraceDays) * 24 * time.Hour
+	var out *attest.Policy
 	for _, name := range names {
-		if k, ok := s.keys[name]; ok {
-			shortest = min(shortest, k.info.Policy.Appraisal.Grace())
+		if k, ok := s.keys[name]; ok && (out == nil || k.info.Policy.Appraisal.Grace() < out.Grace()) {
+			policy := k.info.Policy.Appraisal
+			out = &policy
 		}
 	}
-	return shortest
+	return out
 }
 
-// appraise returns the keys if every one's policy accepts the evidence.
-func (s *Service) appraise(names []string, v *attest.Verified) ([]*key, error) {
+// appraise returns the keys if every one's policy accepts the evidence, or else the
+// one that refuses it, nil if there is no such key.
+func (s *Service) appraise(names []string, v *attest.Verified) (granted []*key, refusing *attest.Policy, err error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	granted := make([]*key, len(names))
+	granted = make([]*key, len(names))
 	for i, name := range names {
 		k, ok := s.keys[name]
 		if !ok || !launch.ValidKeyName(name) {
-			return nil, ErrNotFound
+			return nil, nil, ErrNotFound
 		}
 		if err := k.appraiser.Appraise(v); err != nil {
-			return nil, err
+			policy := k.info.Policy.Appraisal
+			return nil, &policy, err
 		}
 		granted[i] = k
 	}
-	return granted, nil
+	return granted, nil, nil
 }
 
 // shortestLease is how long all the keys of a release may be held.
@@ -135,35 +148,12 @@ func policyOf(granted []*key) [32]byte {
 	return [32]byte(b[:32])
 }
 
-// keepVerdicts keeps a record for each policy that accepted the evidence, and
-// returns the records' names, one for each key; empty if none are kept.
-func (s *Service) keepVerdicts(v *attest.Verified, granted []*key, token Token) ([]string, error) {
-	names := make([]string, len(granted))
-	if s.cfg.Keep == nil {
-		return names, nil
-	}
-	kept := map[[32]byte]string{}
-	for i, k := range granted {
-		policy := k.info.Policy.Appraisal
-		id := policy.Digest()
-		if kept[id] == "" {
-			name, err := s.cfg.Keep(record.Accepted(v, &policy, token.ID))
-			if err != nil {
-				return nil, fmt.Errorf("keep verdict: %w", err)
-			}
-			kept[id] = name
-		}
-		names[i] = kept[id]
-	}
-	return names, nil
-}
-
-func (s *Service) leaveReceipts(r ReleaseRequest, v *attest.Verified, granted []*key, token Token, now, expires time.Time) ([]uint64, error) {
+func (s *Service) leaveReceipts(r ReleaseRequest, c record.Case, v *attest.Verified, granted []*key, token Token, now, expires time.Time) ([]uint64, error) {
 	action := "release"
 	if r.Renew {
 		action = "renew"
 	}
-	verdicts, err := s.keepVerdicts(v, granted, token)
+	verdicts, err := s.keepVerdicts(c, v, granted, token)
 	if err != nil {
 		return nil, err
 	}

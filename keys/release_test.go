@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -94,6 +95,57 @@ func TestVerdictsAreKept(t *testing.T) {
 	wantNothing(t, r)
 	if got := len(w.log.Entries()); got != before {
 		t.Errorf("%d receipts of what was not released", got-before)
+	}
+}
+
+// TestRefusalsAreTold: each verdict that refuses is told, with what it takes to reach
+// it again; who asks for a key that is not there gets no verdict.
+func TestRefusalsAreTold(t *testing.T) {
+	w := newWorld(t)
+	var told []record.Record
+	c := w.config()
+	c.Refused = func(_ record.Case, r record.Record) { told = append(told, r) }
+	w.Service = keys.New(c)
+	w.log = &keystest.Log{}
+	if err := w.log.Open(w.Service); err != nil {
+		t.Fatal(err)
+	}
+	w.imported(t, "a", func(p *keys.Policy) { p.Appraisal.CollateralGraceDays = 3 })
+	w.imported(t, "b", func(p *keys.Policy) { p.Appraisal.Measurements = []string{strings.Repeat("00", 32)} })
+	digest := func(name string) string {
+		d := must(w.Get(alice, name)).Policy.Appraisal.Digest()
+		return hex.EncodeToString(d[:])
+	}
+	forged := w.ask(t, "a", "b")
+	forged.Evidence.Data = []byte("junk")
+	other := w.ask(t, "a")
+	w.show(t, &other, [64]byte{})
+	for _, c := range []struct {
+		name   string
+		ask    asking
+		policy string // whose; empty: nothing is told
+		code   tee.Code
+		bound  bool
+	}{
+		{"accepted", w.ask(t, "a"), "", "", false},
+		{"no such key", w.ask(t, "none"), "", "", false},
+		{"forged", forged, "b", tee.CodeParse, false}, // the one that is stricter about collateral
+		{"bound to something else", other, "a", tee.CodeBinding, true},
+		{"refused by a policy", w.ask(t, "a", "b"), "b", attest.CodeMeasurement, true},
+	} {
+		told = nil
+		if r, err := w.release(t, c.ask); (err == nil) != (c.name == "accepted") {
+			t.Errorf("%s: %+v, %v", c.name, r, err)
+		}
+		if c.policy == "" {
+			if told != nil {
+				t.Errorf("%s: told %+v", c.name, told)
+			}
+			continue
+		}
+		if len(told) != 1 || told[0].Accepted || told[0].Policy != digest(c.policy) || told[0].Failures[0].Code != c.code || (told[0].ReportData != "") != c.bound {
+			t.Errorf("%s: told %+v", c.name, told)
+		}
 	}
 }
 

@@ -27,9 +27,11 @@ type Config struct {
 	Verifier *attest.Verifier
 	Input    func(tee.Evidence) tee.Input
 	// Keep keeps the record of a verdict that led to a release and returns its
-	// name, which goes into the receipts; after an error nothing is released. Nil
-	// keeps none.
+	// name, which goes into the receipts; after an error nothing is released. A
+	// release of no keys has no policy. Nil keeps none.
 	Keep func(record.Case, record.Record) (string, error)
+	// Refused is told of each verdict that led to none. Nil is told nothing.
+	Refused func(record.Case, record.Record)
 	// Issue makes the attestation result that goes with a release.
 	Issue func(v *attest.Verified, policyDigest [32]byte) (Token, error)
 	// Now is the service's clock; nil means time.Now.

@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/cloister-cc/cloister/attest"
 	"github.com/cloister-cc/cloister/attest/azurepolicy"
@@ -57,23 +58,23 @@ type evidence struct {
 const maxNonce = 1024
 
 // readRequest reads the body of an attest call.
-func readRequest(typ string, b []byte) (attestRequest, error) {
+func readRequest(typ string, b []byte) (*attestRequest, error) {
 	var w wireRequest
 	if err := attest.DecodeExact(b, &w, "quote", "report", "runtimeData", "initTimeData", "data", "dataType", "draftPolicyForAttestation", "nonce"); err != nil {
-		return attestRequest{}, badRequest("the body is not the JSON of this attestation type", err.Error())
+		return nil, badRequest("the body is not the JSON of this attestation type", err.Error())
 	}
-	q := attestRequest{draft: w.Draft}
+	q := &attestRequest{draft: w.Draft}
 	var err error
 	if q.Evidence, q.uvms, err = w.evidence(typ); err != nil {
-		return attestRequest{}, err
+		return nil, err
 	}
 	if q.nonce, err = readNonce(w.Nonce); err != nil {
-		return attestRequest{}, err
+		return nil, err
 	}
 	if w.RuntimeData != nil {
 		data, isJSON, err := w.RuntimeData.read("runtimeData")
 		if err != nil {
-			return attestRequest{}, err
+			return nil, err
 		}
 		q.bound, q.hasRuntime = data, true
 		if isJSON {
@@ -85,7 +86,7 @@ func readRequest(typ string, b []byte) (attestRequest, error) {
 	if w.InitTimeData != nil {
 		data, isJSON, err := w.InitTimeData.read("initTimeData")
 		if err != nil {
-			return attestRequest{}, err
+			return nil, err
 		}
 		q.launched, q.hasLaunchData = data, true
 		if isJSON {
@@ -179,6 +180,23 @@ func (d wireData) read(member string) (data []byte, isJSON bool, err error) {
 		return data, true, nil
 	}
 	return nil, false, badRequest(member+".dataType: want Binary or JSON", "")
+}
+
+func (q *attestRequest) given() (tee.Evidence, attest.Binding) { return q.Evidence, q.binding() }
+
+func (q *attestRequest) wrap(token string) (any, error) { return tokenAnswer{token}, nil }
+
+func (q *attestRequest) decide(p *policy, v *attest.Verified) (map[string]any, time.Duration, error) {
+	if err := complete(v); err != nil {
+		return nil, 0, err
+	}
+	if err := q.checkLaunch(v.Claims); err != nil {
+		return nil, 0, err
+	}
+	if err := q.checkUVM(v.Claims); err != nil {
+		return nil, 0, err
+	}
+	return decide(p, v, q.nonce, q.evidence)
 }
 
 // binding is what the report data has to be: the SHA-256 of the runtime data in

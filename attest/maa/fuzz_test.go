@@ -2,6 +2,7 @@ package maa
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cloister-cc/cloister/attest"
 	"github.com/cloister-cc/cloister/tee"
 )
 
@@ -36,7 +38,7 @@ func FuzzRequest(f *testing.F) {
 				t.Errorf("not JSON: %q", raw)
 			}
 		}
-		_ = q.binding()
+		_, _ = q.given()
 		_ = q.checkLaunch(tee.Claims{TEE: q.Kind})
 	})
 }
@@ -94,5 +96,32 @@ func FuzzState(f *testing.F) {
 		if err != nil || !reflect.DeepEqual(s, back) {
 			t.Errorf("%+v and %+v, %v", s, back, err)
 		}
+	})
+}
+
+// FuzzReadCase: what is read as a case of a provider was one, and is decided again
+// without harm.
+func FuzzReadCase(f *testing.F) {
+	quote := `{"quote":"AQIDBA","runtimeData":{"data":"e30","dataType":"JSON"}}`
+	for typ := range attestationTypes() {
+		policy, err := json.Marshal(policyDocument{Version: 1, Type: typ, GraceDays: 3, Policy: envelopeOf("version= 1.0; authorizationrules { => permit(); }; issuancerules {};")})
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(policy, []byte(quote))
+		f.Add(policy, []byte(`{"report":"AQIDBA"}`))
+	}
+	f.Fuzz(func(t *testing.T, policy, request []byte) {
+		ev, p, err := ReadCase(policy, request)
+		if err != nil {
+			if !errors.Is(err, ErrCase) {
+				t.Fatalf("got %v, want ErrCase", err)
+			}
+			return
+		}
+		if string(p.Policy) != string(policy) || string(p.Request) != string(request) || p.Grace < 0 {
+			t.Fatalf("%+v", p)
+		}
+		_ = p.Appraise(&attest.Verified{Claims: tee.Claims{TEE: ev.Kind, TCB: tee.TCBUpToDate}})
 	})
 }

@@ -13,6 +13,7 @@ import (
 	"maps"
 	"math/big"
 	"slices"
+	"time"
 
 	"github.com/cloister-cc/cloister/attest"
 	"github.com/cloister-cc/cloister/tee"
@@ -30,47 +31,34 @@ import (
 // have the values that it quoted.
 const azureGuest = "AzureGuest"
 
-// attestGuest verifies the evidence of a VM and of a key that its TPM made, and
-// answers with a token that only this TPM can open.
-func (s *Service) attestGuest(c call, b []byte) (any, error) {
-	g, err := readGuest(b)
-	if err != nil {
-		return nil, err
-	}
-	// Nothing in the evidence answers a challenge; see azureGuest.
-	v, err := s.cfg.Verify(c.Context(), g.Evidence, c.provider.grace(), attest.WithoutFreshness())
-	if err != nil {
-		return nil, err
-	}
+// given is the evidence of the VM. Nothing in it answers a challenge; see
+// azureGuest.
+func (g *guest) given() (tee.Evidence, attest.Binding) { return g.Evidence, attest.WithoutFreshness() }
+
+// decide wants the key to be one that the VM's TPM made, beside what the policy
+// wants.
+func (g *guest) decide(p *policy, v *attest.Verified) (map[string]any, time.Duration, error) {
 	if err := complete(v); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	key, err := g.checkKey()
+	var err error
+	if g.to, err = g.checkKey(); err != nil {
+		return nil, 0, err
+	}
+	runtime, err := g.runtime(g.to)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	given, err := g.given(key)
+	claims, lifetime, err := decide(p, v, "", runtime)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	claims, lifetime, err := decide(c.provider.policies[azureGuest], v, attestRequest{}, given)
-	if err != nil {
-		return nil, err
-	}
-	if err := g.addTo(claims); err != nil {
-		return nil, err
-	}
-	if err := s.stamp(claims, c.base, lifetime); err != nil {
-		return nil, err
-	}
-	if err := s.tell(c, v, claims); err != nil {
-		return nil, err
-	}
-	token, err := c.provider.signing().sign(claims, c.base+"/certs")
-	if err != nil {
-		return nil, err
-	}
-	sealed, err := sealToken(key, []byte(token))
+	return claims, lifetime, g.addTo(claims)
+}
+
+// wrap encrypts a token so that only this TPM can open it.
+func (g *guest) wrap(token string) (any, error) {
+	sealed, err := sealToken(g.to, []byte(token))
 	return tokenAnswer{sealed}, err
 }
 
@@ -126,9 +114,9 @@ func (g *guest) attestationKey(quote *tpm.Quote) (*rsa.PublicKey, error) {
 	return ak, nil
 }
 
-// given is what policies see as x-ms-runtime: what the guest wants in its token,
+// runtime is what policies see as x-ms-runtime: what the guest wants in its token,
 // and the key, which is proven.
-func (g *guest) given(key *rsa.PublicKey) (evidence, error) {
+func (g *guest) runtime(key *rsa.PublicKey) (evidence, error) {
 	runtime, err := json.Marshal(map[string]any{
 		"client-payload": g.payload,
 		"keys": []any{map[string]any{

@@ -1,6 +1,7 @@
 package maa
 
 import (
+	"crypto/rsa"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -70,6 +71,7 @@ type guest struct {
 	pcrs                            []uint32 // whose values were given, in ascending order
 	payload                         json.RawMessage
 	system                          map[string]any // claims that it makes of its operating system
+	to                              *rsa.PublicKey // what the token is encrypted to, once the key was checked
 }
 
 // readGuest reads the body of a call for AzureGuest.

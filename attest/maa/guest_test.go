@@ -13,7 +13,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cloister-cc/cloister/attest"
 	"github.com/cloister-cc/cloister/attest/maa"
 	"github.com/cloister-cc/cloister/tee"
 	"github.com/cloister-cc/cloister/tee/eventlog"
@@ -356,21 +355,12 @@ func TestGuestBody(t *testing.T) {
 // guest is to ask again.
 func TestGuestJudged(t *testing.T) {
 	g := newGuest(newWorld(t))
-	var told string
-	fail := errors.New("no room")
-	config := g.config()
-	config.Judged = func(v *attest.Verified, _ int, id string) error {
-		if v.Claims.TEE != tee.AzureSNP {
-			t.Errorf("claims of %s", v.Claims.TEE)
-		}
-		told = id
-		return fail
-	}
-	g.service = g.startWith(config, g.log)
+	j := g.watched()
+	j.fails = errors.New("no room")
 	g.refused(http.MethodPost, "/attest/AzureGuest"+version, "", g.request(), 500, "InternalError", "")
-	fail = nil
-	if claims := g.open("", g.request(), g.decrypt); claims["jti"] != told {
-		t.Errorf("told of %s: %v", told, claims)
+	j.fails = nil
+	if claims := g.open("", g.request(), g.decrypt); claims["jti"] != j.records[1].TokenID || j.records[1].TEE != tee.AzureSNP {
+		t.Errorf("told of %+v: %v", j.records[1], claims)
 	}
 	g.collateral[tee.SNP] = tee.Input{Roots: g.collateral[tee.SNP].Roots}
 	g.refused(http.MethodPost, "/attest/AzureGuest"+version, "", g.request(), 503, "CollateralUnavailable", "collateral_missing")

@@ -2,7 +2,6 @@ package maa_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -80,16 +79,13 @@ func newWorld(t testing.TB) *world {
 
 // config is that of a service for all the TEEs, with the world's collateral.
 func (w *world) config() maa.Config {
-	verifier := attest.NewVerifier(sgx.New(), tdx.New(), snp.New(), azure.NewSNP(snp.New()), azure.NewTDX(tdx.New()))
 	return maa.Config{
-		Verify: func(_ context.Context, ev tee.Evidence, grace time.Duration, want attest.Binding) (*attest.Verified, error) {
-			kind := ev.Kind
-			if hardware, ok := map[tee.Kind]tee.Kind{tee.AzureSNP: tee.SNP, tee.AzureTDX: tee.TDX}[kind]; ok {
-				kind = hardware
+		Verifier: attest.NewVerifier(sgx.New(), tdx.New(), snp.New(), azure.NewSNP(snp.New()), azure.NewTDX(tdx.New())),
+		Input: func(ev tee.Evidence) tee.Input {
+			if hardware, ok := map[tee.Kind]tee.Kind{tee.AzureSNP: tee.SNP, tee.AzureTDX: tee.TDX}[ev.Kind]; ok {
+				return w.collateral[hardware]
 			}
-			in := w.collateral[kind]
-			in.At, in.Grace = w.now, grace
-			return verifier.Verify(ev, in, want)
+			return w.collateral[ev.Kind]
 		},
 		Caller: func(r *http.Request) []byte {
 			switch r.Header.Get("Authorization") {

@@ -1,7 +1,6 @@
 package maa
 
 import (
-	"context"
 	"crypto/rand"
 	"crypto/x509"
 	"fmt"
@@ -13,18 +12,19 @@ import (
 	"time"
 
 	"github.com/cloister-cc/cloister/attest"
+	"github.com/cloister-cc/cloister/attest/record"
 	"github.com/cloister-cc/cloister/tee"
 )
 
 // Config is what a [Service] needs. All of it is required but Judged and Now.
 type Config struct {
-	// Verify proves evidence with the collateral that there is, at the present
-	// time, and compares its report data. Collateral may be late by grace.
-	Verify func(ctx context.Context, ev tee.Evidence, grace time.Duration, want attest.Binding) (*attest.Verified, error)
-	// Judged is told of every token before it is issued: what was proven, how late
-	// collateral may have been, and the token's jti. After an error no token is
-	// issued. Nil tells nobody.
-	Judged func(v *attest.Verified, graceDays int, tokenID string) error
+	// Verifier decides whether evidence is genuine, with the roots and endorsements
+	// that Input gives for it; Input's At is set for every verdict from Now.
+	Verifier *attest.Verifier
+	Input    func(tee.Evidence) tee.Input
+	// Judged is told of every verdict, of a token before it is issued: after an error
+	// none is. [ReadCase] reads such cases again. Nil tells nobody.
+	Judged func(record.Case, record.Record) error
 	// Caller is the identity of whoever makes a request; nil for nobody.
 	Caller func(*http.Request) []byte
 	// Now is the service's clock; nil means time.Now.

@@ -30,7 +30,7 @@ func (s *Service) stamp(claims map[string]any, issuer string, lifetime time.Dura
 
 // decide asks the policy about verified evidence, and returns the token's claims
 // and how long it is to be good for. The error is an *attest.AppraisalError.
-func decide(p *policy, v *attest.Verified, q attestRequest, given evidence) (map[string]any, time.Duration, error) {
+func decide(p *policy, v *attest.Verified, nonce string, given evidence) (map[string]any, time.Duration, error) {
 	tree := v.Claims.Tree()
 	claims := azurepolicy.TokenClaims(tree)
 	given.addUVM(claims)
@@ -75,8 +75,8 @@ func decide(p *policy, v *attest.Verified, q attestRequest, given evidence) (map
 	if p.signer != nil {
 		claims["x-ms-policy-signer"] = p.signer
 	}
-	if q.nonce != "" {
-		claims["nonce"] = q.nonce
+	if nonce != "" {
+		claims["nonce"] = nonce
 	}
 	claims["x-cloister-evidence-digest"] = hex.EncodeToString(v.EvidenceDigest[:])
 	claims["x-cloister-endorsements-digest"] = hex.EncodeToString(v.EndorsementsDigest[:])

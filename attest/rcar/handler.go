@@ -57,13 +57,21 @@ type Handler struct {
 	sessions *sessions
 }
 
-// Binding is how evidence of a kind carries the report data of this protocol: a
-// vTPM quotes the digest, and hardware has zeroes behind it.
+// Binding is that evidence of a kind carries the [ReportData] of this protocol.
 func Binding(kind tee.Kind, reportData [64]byte) attest.Binding {
 	if quotes(kind) {
-		return attest.BindToShort(reportData[:digestSize])
+		return attest.BindToShort(ReportData(kind, reportData))
 	}
 	return attest.BindTo(reportData)
+}
+
+// ReportData is what evidence of a kind has to carry in this protocol: a vTPM quotes
+// the digest, and hardware has zeroes behind it.
+func ReportData(kind tee.Kind, reportData [64]byte) []byte {
+	if quotes(kind) {
+		return reportData[:digestSize]
+	}
+	return reportData[:]
 }
 
 // New checks the configuration.

@@ -17,14 +17,15 @@ import (
 )
 
 // Archive keeps records in a directory, with the evidence, the endorsements and
-// the policies that they name. Records and evidence are in segments, files that only
-// grow; endorsements and policies, which many records share, are in a file each,
+// the policies that they name. Records and evidence, or requests with evidence in
+// them, are in segments, files that only grow; endorsements and policies, which many records share, are in a file each,
 // named by its digest. Records and evidence of older archives, in a file each, are
 // read as well. It is safe for concurrent use, also by several processes: files are
 // written whole, segments by one at a time, and the same name always has the same
 // bytes.
 type Archive struct {
 	dir   string
+	read  ProviderReader
 	index index
 
 	mu   sync.Mutex
@@ -49,14 +50,25 @@ const (
 // maxFile bounds one file of an archive in bytes.
 const maxFile = 64 << 20
 
+// Option is how an archive is opened.
+type Option func(*Archive)
+
+// WithProviders has records of attestation providers read by r. Without it they can
+// be added, and not be judged again.
+func WithProviders(r ProviderReader) Option { return func(a *Archive) { a.read = r } }
+
 // OpenArchive opens the archive in a directory, and makes it if need be.
-func OpenArchive(dir string) (*Archive, error) {
+func OpenArchive(dir string, options ...Option) (*Archive, error) {
 	for _, d := range []string{records, endorsements, policies} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o700); err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrArchive, err)
 		}
 	}
-	return &Archive{dir: dir}, nil
+	a := &Archive{dir: dir}
+	for _, o := range options {
+		o(a)
+	}
+	return a, nil
 }
 
 // Add keeps a record and its case, and returns the record's name: the SHA-256 of
@@ -79,8 +91,7 @@ func (a *Archive) AddAll(cases iter.Seq2[Case, Record], added func(name string))
 		if err := a.addInputs(c, r); err != nil {
 			return err
 		}
-		c.Evidence.Kind = r.TEE // as it was judged
-		if err := w.addEvidence(a, r.Evidence, c.Evidence); err != nil {
+		if err := w.addGiven(a, c, r); err != nil {
 			return err
 		}
 		if err := w.addRecord(a, r); err != nil {
@@ -105,18 +116,21 @@ func (a *Archive) addInputs(c Case, r Record) error {
 	for _, root := range c.Input.Roots {
 		in.Roots = append(in.Roots, root.Raw)
 	}
-	if err := a.put(endorsements, r.Endorsements, in); err != nil {
+	if err := a.put(endorsements, r.Endorsements, asJSON(in)); err != nil {
 		return err
 	}
-	if c.Policy != nil {
-		return a.put(policies, r.Policy, c.Policy)
+	switch {
+	case c.Provider != nil:
+		return a.put(policies, r.Policy, func() ([]byte, error) { return c.Provider.Policy, nil })
+	case c.Policy != nil:
+		return a.put(policies, r.Policy, asJSON(c.Policy))
 	}
 	return nil
 }
 
 // put keeps a file that is named by its digest, unless it is there: the same name
 // has the same bytes.
-func (a *Archive) put(dir, name string, v any) error {
+func (a *Archive) put(dir, name string, encode func() ([]byte, error)) error {
 	path := a.path(dir, name)
 	a.mu.Lock()
 	_, there := a.kept[path]
@@ -125,7 +139,7 @@ func (a *Archive) put(dir, name string, v any) error {
 		return nil
 	}
 	if _, err := os.Stat(path); err != nil {
-		b, err := json.Marshal(v)
+		b, err := encode()
 		if err != nil {
 			return fmt.Errorf("%w: %w", ErrArchive, err)
 		}
@@ -141,6 +155,8 @@ func (a *Archive) put(dir, name string, v any) error {
 	a.kept[path] = struct{}{}
 	return nil
 }
+
+func asJSON(v any) func() ([]byte, error) { return func() ([]byte, error) { return json.Marshal(v) } }
 
 func (a *Archive) path(dir, name string) string { return filepath.Join(a.dir, dir, name+".json") }
 
@@ -221,8 +237,8 @@ func errAltered(name string) error {
 	return fmt.Errorf("%w: record %.64q was altered, or is of another version", ErrArchive, name)
 }
 
-// read reads what a record names.
-func (a *Archive) read(dir, name string, into any) error {
+// readJSON reads what a record names.
+func (a *Archive) readJSON(dir, name string, into any) error {
 	b, err := a.readFile(dir, name)
 	if err != nil {
 		return err

@@ -1,9 +1,10 @@
 // Package record writes down verdicts so that anybody can reach them again: what
 // was judged, by what, at which time, and what came out, in one canonical form.
-// [Judge] makes a record of a [Case]; an [Archive] keeps records with everything
-// that they were made from; [Archive.Replay] judges again and compares byte by
-// byte; [Archive.Impact] and [Archive.ImpactAll] judge with other collateral, and
-// say which past verdicts would be refused today.
+// [Judge] makes a record of a [Case], and [Of] one of a case that was judged
+// already; an [Archive] keeps records with everything that they were made from;
+// [Archive.Replay] judges again and compares byte by byte; [Archive.Impact] and
+// [Archive.ImpactAll] judge with other collateral, and say which past verdicts would
+// be refused today.
 //
 // # What it protects against
 //

@@ -39,6 +39,7 @@ type brief struct {
 	Endorsements string        `json:"endorsements"`
 	Policy       string        `json:"policy"`
 	ReportData   string        `json:"report_data"`
+	Request      string        `json:"request"`
 	At           time.Time     `json:"at"`
 	TEE          tee.Kind      `json:"tee"`
 	Accepted     bool          `json:"accepted"`
@@ -50,9 +51,10 @@ type brief struct {
 }
 
 // survey judges records with today's collateral. What a verdict of today depends on
-// is the evidence, the certificates and roots that it came with, the policy and the
-// report data, and nothing else of a record, as time and collateral are the same
-// for all: records that name the same four have one verdict, which is reached once.
+// is the evidence, the certificates and roots that it came with, the policy, the
+// report data and a provider's request, and nothing else of a record, as time and
+// collateral are the same for all: records that name the same five have one verdict,
+// which is reached once.
 // It is safe for concurrent use.
 type survey struct {
 	archive  *Archive
@@ -66,7 +68,7 @@ type survey struct {
 }
 
 // question is what a verdict depends on, by the names that records have for it.
-type question struct{ evidence, endorsements, policy, reportData string }
+type question struct{ evidence, endorsements, policy, reportData, request string }
 
 // verdict is the answer. failures are empty if the case would be accepted.
 type verdict struct {
@@ -98,7 +100,7 @@ func (s *survey) impact(name string, b []byte) (*Impact, error) {
 	if !was.Accepted {
 		return nil, nil
 	}
-	q := question{was.Evidence, was.Endorsements, was.Policy, was.ReportData}
+	q := question{was.Evidence, was.Endorsements, was.Policy, was.ReportData, was.Request}
 	is, err := s.verdicts.get(q, func() (verdict, error) { return s.judge(q) })
 	if err != nil || len(is.failures) == 0 {
 		return nil, err
@@ -110,28 +112,24 @@ func (s *survey) impact(name string, b []byte) (*Impact, error) {
 
 // judge reaches the verdict of today.
 func (s *survey) judge(q question) (verdict, error) {
-	var c Case
-	var err error
-	if c.Evidence, err = s.archive.evidence(q.evidence); err != nil {
+	var ready compiled
+	c, err := s.archive.given(q, func(name string) (*attest.Policy, error) {
+		p, err := s.policies.get(name, func() (appraisal, error) {
+			p, err := s.archive.policy(name)
+			return appraisal{p, compile(p)}, err
+		})
+		ready = p.compiled
+		return p.policy, err
+	})
+	if err != nil {
 		return verdict{}, err
 	}
 	if c.Input, err = s.inputs.get(q.endorsements, func() (tee.Input, error) { return s.input(q.endorsements) }); err != nil {
 		return verdict{}, err
 	}
-	p, err := s.policies.get(q.policy, func() (appraisal, error) {
-		p, err := s.archive.policy(q.policy)
-		return appraisal{p, compile(p)}, err
-	})
-	if err != nil {
-		return verdict{}, err
-	}
-	if c.ReportData, err = readReportData(q.reportData); err != nil {
-		return verdict{}, err
-	}
-	c.Policy = p.policy
 	c.Evidence.Kind = s.verifier.KindOf(c.Evidence)
-	verified, failures := judge(s.verifier, c, p.compiled)
-	is := verdict{failures: withoutHints(failures)}
+	verified, refusal := judge(s.verifier, c, ready)
+	is := verdict{failures: withoutHints(failuresOf(refusal))}
 	if verified != nil {
 		is.tcb = verified.Claims.TCB
 	}

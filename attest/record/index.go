@@ -88,7 +88,7 @@ func (x *index) has(name string) bool {
 	return ok && x.knows(entry{aRecord, d})
 }
 
-// parseName reads the name of a record or evidence.
+// parseName reads the name of a record, evidence or request.
 func parseName(name string) (digest, bool) {
 	raw, err := hex.DecodeString(name)
 	if err != nil || len(raw) != len(digest{}) || hex.EncodeToString(raw) != name {
@@ -154,7 +154,7 @@ func (a *Archive) refreshSegment(file string) error {
 
 // find returns the body of an entry in a segment.
 func (a *Archive) find(k kind, name string) ([]byte, error) {
-	missing := fmt.Errorf("%w: no %s %.64q: %w", ErrArchive, [kinds]string{"record", "evidence"}[k], name, fs.ErrNotExist)
+	missing := fmt.Errorf("%w: no %s %.64q: %w", ErrArchive, [kinds]string{"record", "evidence", "request"}[k], name, fs.ErrNotExist)
 	d, ok := parseName(name)
 	if !ok {
 		return nil, missing

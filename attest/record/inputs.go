@@ -1,6 +1,7 @@
 package record
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
 	"fmt"
@@ -22,22 +23,59 @@ type inputs struct {
 // Case returns what a record was made from. Every part is compared with the
 // digest that the record names it by.
 func (a *Archive) Case(r Record) (Case, error) {
-	var c Case
-	var err error
-	if c.Evidence, err = a.evidence(r.Evidence); err != nil {
+	c, err := a.given(question{r.Evidence, r.Endorsements, r.Policy, r.ReportData, r.Request}, a.policy)
+	if err != nil {
 		return Case{}, err
 	}
 	if c.Input, err = a.endorsements(r.Endorsements); err != nil {
 		return Case{}, err
 	}
 	c.Input.At = r.At
-	if c.Policy, err = a.policy(r.Policy); err != nil {
-		return Case{}, err
-	}
-	if c.ReportData, err = readReportData(r.ReportData); err != nil {
-		return Case{}, err
-	}
 	return c, nil
+}
+
+// given returns the case of a question but for its input. Policies are had of
+// policy, where no provider decides.
+func (a *Archive) given(q question, policy func(name string) (*attest.Policy, error)) (c Case, err error) {
+	if q.request != "" {
+		c.Evidence, c.Provider, err = a.provider(q)
+		return c, err
+	}
+	if c.Evidence, err = a.evidence(q.evidence); err != nil {
+		return Case{}, err
+	}
+	if c.Policy, err = policy(q.policy); err != nil {
+		return Case{}, err
+	}
+	c.ReportData, err = readReportData(q.reportData)
+	return c, err
+}
+
+// provider returns a provider's policy and request, and the evidence in it.
+func (a *Archive) provider(q question) (tee.Evidence, *Provider, error) {
+	refuse := func(err error) (tee.Evidence, *Provider, error) { return tee.Evidence{}, nil, err }
+	if a.read == nil {
+		return refuse(fmt.Errorf("%w: this is a record of an attestation provider: open the archive with a reader of those", ErrArchive))
+	}
+	policy, err := a.readFile(policies, q.policy)
+	if err == nil {
+		err = isNamed("policy", q.policy, sha256.Sum256(policy))
+	}
+	if err != nil {
+		return refuse(err)
+	}
+	request, err := a.find(aRequest, q.request)
+	if err == nil {
+		err = isNamed("request", q.request, sha256.Sum256(request))
+	}
+	if err != nil {
+		return refuse(err)
+	}
+	ev, p, err := a.read(policy, request)
+	if err != nil {
+		return refuse(fmt.Errorf("%w: request %.64q: %w", ErrArchive, q.request, err))
+	}
+	return ev, p, isNamed("evidence", q.evidence, attest.DigestEvidence(ev))
 }
 
 // isNamed refuses what has another digest than its name.
@@ -60,7 +98,7 @@ func (a *Archive) evidence(name string) (tee.Evidence, error) {
 	case !Missing(err):
 		return tee.Evidence{}, err
 	default:
-		if plain := a.read(evidence, name, &ev); Missing(plain) {
+		if plain := a.readJSON(evidence, name, &ev); Missing(plain) {
 			return tee.Evidence{}, err
 		} else if plain != nil {
 			return tee.Evidence{}, plain
@@ -72,7 +110,7 @@ func (a *Archive) evidence(name string) (tee.Evidence, error) {
 // endorsements returns endorsements and roots, without a time.
 func (a *Archive) endorsements(name string) (tee.Input, error) {
 	var kept inputs
-	if err := a.read(endorsements, name, &kept); err != nil {
+	if err := a.readJSON(endorsements, name, &kept); err != nil {
 		return tee.Input{}, err
 	}
 	in := tee.Input{Endorsements: tee.Endorsements{Certificates: kept.Certificates, CRLs: kept.CRLs, Collateral: kept.Collateral}}
@@ -99,7 +137,7 @@ func (a *Archive) policy(name string) (*attest.Policy, error) {
 		return nil, nil
 	}
 	p := &attest.Policy{}
-	if err := a.read(policies, name, p); err != nil {
+	if err := a.readJSON(policies, name, p); err != nil {
 		return nil, err
 	}
 	return p, isNamed("policy", name, p.Digest())

@@ -241,26 +241,28 @@ func TestNoHints(t *testing.T) {
 	}
 }
 
-// TestAccepted: a verdict that was reached elsewhere has the record that judging
-// it again makes.
-func TestAccepted(t *testing.T) {
+// TestOf: a verdict that was reached elsewhere has the record that judging it again
+// makes, whatever it is.
+func TestOf(t *testing.T) {
 	a, err := record.OpenArchive(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, c := range newWorld(t).cases(t) {
-		want, _, v := record.Judge(verifier(), c)
-		if !want.Accepted {
-			continue
+		want, failures, v := record.Judge(verifier(), c)
+		var refused error
+		if len(failures) > 0 {
+			refused = &tee.VerifyError{Failures: failures}
 		}
-		kept, got := record.Accepted(v, c.Policy, "")
+		c.Evidence.Kind = verifier().KindOf(c.Evidence)
+		got := record.Of(c, v, refused)
 		w, err1 := want.Bytes()
 		g, err2 := got.Bytes()
 		if err := errors.Join(err1, err2); err != nil || !bytes.Equal(w, g) {
 			t.Errorf("%s: %s\nwant %s, %v", name, g, w, err)
 		}
 		got.TokenID = "a token"
-		id, err := a.Add(kept, got)
+		id, err := a.Add(c, got)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -268,6 +270,27 @@ func TestAccepted(t *testing.T) {
 			t.Errorf("%s: %+v, %v", name, again, err)
 		}
 	}
+}
+
+// TestShortReportData: what a TPM quotes may be shorter than that of others.
+func TestShortReportData(t *testing.T) {
+	claims := tee.Claims{TEE: tee.TPM, ReportData: make([]byte, 32)}
+	for n, good := range map[int]bool{0: false, 31: false, 32: true, 33: false, 64: false, 65: false} {
+		c := record.Case{Evidence: tee.Evidence{Kind: tee.TPM, Data: []byte("x")}, Input: tee.Input{At: at0}, ReportData: make([]byte, n)}
+		r, _, _ := record.Judge(attest.NewVerifier(fixed{claims}), c)
+		if r.Accepted != good {
+			t.Errorf("%d bytes: %+v", n, r)
+		}
+	}
+}
+
+// fixed verifies whatever it is given as the same claims.
+type fixed struct{ claims tee.Claims }
+
+func (f fixed) Kind() tee.Kind       { return f.claims.TEE }
+func (f fixed) Detect(_ []byte) bool { return true }
+func (f fixed) Verify(tee.Evidence, tee.Input) (tee.Claims, []tee.Finding, error) {
+	return f.claims, nil, nil
 }
 
 // TestOtherEvidence: a record is kept with the evidence that it names, or not at

@@ -9,14 +9,14 @@ import (
 	"io"
 )
 
-// A segment is a file of records and of the evidence that they are of, one after the
-// other, to which entries are only ever added: a million records are a few dozen
+// A segment is a file of records and of the evidence that they are of, or the request
+// of a provider that it came in, one after the other, to which entries are only ever added: a million records are a few dozen
 // files. Each entry has a header
 //
-//	magic "clrc" or "clev" · length of the body, u32 little endian · its SHA-256
+//	magic "clrc", "clev" or "clrq" · length of the body, u32 little endian · its SHA-256
 //
-// and then its body, a record's or evidence's canonical form, so that the SHA-256 is
-// its name. Whoever adds one writes it whole, so that only the end of a segment can
+// and then its body, a record's or evidence's canonical form or a request as it came,
+// so that the SHA-256 is its name. Whoever adds one writes it whole, so that only the end of a segment can
 // be cut off by a crash, and nothing is ever added behind such an end.
 const (
 	segmentHeader = magicSize + 4 + sha256.Size
@@ -32,11 +32,12 @@ type kind uint8
 const (
 	aRecord kind = iota
 	anEvidence
+	aRequest
 	kinds // how many there are
 )
 
 // magics are what entries begin with, by kind.
-func magics() [kinds]string { return [kinds]string{"clrc", "clev"} }
+func magics() [kinds]string { return [kinds]string{"clrc", "clev", "clrq"} }
 
 // magicStart is what all of them begin with.
 const magicStart = "cl"
@@ -47,7 +48,7 @@ type entry struct {
 	name digest
 }
 
-// digest is the name of a record or evidence in bytes.
+// digest is the name of a record, evidence or request in bytes.
 type digest [sha256.Size]byte
 
 // TornError says that the end of a segment is no whole record: a crash cut it off
@@ -70,7 +71,7 @@ func (e *TornError) Unwrap() error { return ErrArchive }
 // appendEntry adds an entry to the bytes of a segment.
 func appendEntry(b []byte, k kind, body []byte) ([]byte, entry, error) {
 	if len(body) > maxEntry {
-		return b, entry{}, fmt.Errorf("%w: record or evidence of %d bytes, at most %d", ErrArchive, len(body), maxEntry)
+		return b, entry{}, fmt.Errorf("%w: record, evidence or request of %d bytes, at most %d", ErrArchive, len(body), maxEntry)
 	}
 	e := entry{k, sha256.Sum256(body)}
 	b = append(b, magics()[k]...)

@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cloister-cc/cloister/attest"
-	"github.com/cloister-cc/cloister/tee"
 )
 
 // segmentSuffix ends the names of segments, which count up.
@@ -180,15 +179,25 @@ func (w *batch) has(a *Archive, e entry) bool {
 	return pending || a.index.knows(e)
 }
 
-// addEvidence puts the evidence of that name into the batch.
-func (w *batch) addEvidence(a *Archive, name string, ev tee.Evidence) error {
+// addGiven puts into the batch what was judged: evidence, or the request of a
+// provider that it came in.
+func (w *batch) addGiven(a *Archive, c Case, r Record) error {
+	if c.Provider != nil {
+		return w.addNamed(a, aRequest, r.Request, func() []byte { return c.Provider.Request })
+	}
+	c.Evidence.Kind = r.TEE // as it was judged
+	return w.addNamed(a, anEvidence, r.Evidence, func() []byte { return attest.EncodeEvidence(c.Evidence) })
+}
+
+// addNamed puts an entry of that name into the batch.
+func (w *batch) addNamed(a *Archive, k kind, name string, encode func() []byte) error {
 	d, ok := parseName(name)
-	if ok && w.has(a, entry{anEvidence, d}) {
+	if ok && w.has(a, entry{k, d}) {
 		return nil
 	}
-	e, err := w.add(a, anEvidence, attest.EncodeEvidence(ev))
+	e, err := w.add(a, k, encode())
 	if err == nil && (!ok || e.name != d) {
-		err = fmt.Errorf("%w: the record names other evidence than that of its case", ErrArchive)
+		err = fmt.Errorf("%w: the record names another case than its own", ErrArchive)
 	}
 	return err
 }

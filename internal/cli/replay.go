@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cloister-cc/cloister/attest"
+	"github.com/cloister-cc/cloister/attest/maa"
 	"github.com/cloister-cc/cloister/attest/record"
 	"github.com/cloister-cc/cloister/tee/all"
 )
@@ -23,8 +24,8 @@ type replayOutput struct {
 func (a *app) attestReplay() *cobra.Command {
 	return &cobra.Command{
 		Use: "replay ARCHIVE [RECORD]...", Short: "Judge recorded cases again and compare the verdicts byte by byte", Args: cobra.MinimumNArgs(1),
-		Long: "Replay takes records that attest verify --record kept, judges their cases again, each at its own\n" +
-			"time and with its own collateral and policy, and compares the records byte by byte.\n\n" +
+		Long: "Replay takes records that attest verify --record or a node kept, judges their cases again, each at\n" +
+			"its own time and with its own collateral and policy, and compares the records byte by byte.\n\n" +
 			"The exit status is 0 if all are the same and 3 if one is not, or was altered.",
 		Example: "  cloister attest verify --evidence quote.bin --cached --record archive\n  cloister attest replay archive",
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -68,7 +69,7 @@ func (a *app) openRecords(dir string, names []string) (*record.Archive, []string
 	if !isDir(dir) {
 		return nil, nil, usageError(fmt.Sprintf("%s is no directory of records", dir), "cloister attest verify --record DIR makes one")
 	}
-	archive, err := record.OpenArchive(dir)
+	archive, err := record.OpenArchive(dir, record.WithProviders(maa.ReadCase))
 	if err != nil {
 		return nil, nil, err
 	}

@@ -52,7 +52,7 @@ func (a *app) upCommand() *cobra.Command {
 	cmd.Flags().StringVar(&record, "record-traffic", "", "record everything that passes between processes into this directory, to search it (slow)")
 	cmd.Flags().BoolVar(&fetch, "fetch-collateral", true, "fetch from Intel and AMD what the node needs to verify evidence; else only what was imported")
 	from.registerSources(cmd.Flags())
-	cmd.Flags().StringVar(&keep, "keep-verdicts", keep, "verdicts that the node keeps records of, for attest replay and impact: none, releases, or all, which has every attestation result too")
+	cmd.Flags().StringVar(&keep, "keep-verdicts", keep, "verdicts that the node keeps records of, for attest replay and impact: none, releases, or all, which has every attestation result and refusal too")
 	return cmd
 }
 

@@ -17,7 +17,7 @@ type Keep string
 const (
 	KeepNone     Keep = "none"
 	KeepReleases Keep = "releases" // those that led to the release of a key
-	KeepAll      Keep = "all"      // those that led to any attestation result, too
+	KeepAll      Keep = "all"      // those that led to any attestation result or refusal, too
 )
 
 // VerdictsDir is the archive of records in the node's state directory.

@@ -10,7 +10,9 @@ import (
 	"github.com/cloister-cc/cloister/attest"
 	"github.com/cloister-cc/cloister/attest/maa"
 	"github.com/cloister-cc/cloister/attest/rcar"
+	"github.com/cloister-cc/cloister/attest/record"
 	"github.com/cloister-cc/cloister/client"
+	"github.com/cloister-cc/cloister/internal/datadir"
 	"github.com/cloister-cc/cloister/keys"
 	"github.com/cloister-cc/cloister/keys/statelog"
 	"github.com/cloister-cc/cloister/tee"
@@ -21,7 +23,11 @@ const providerCounter = "node-providers"
 
 // openProviders opens the attestation providers and their log.
 func (s *service) openProviders(ctx context.Context, end context.CancelCauseFunc) error {
-	s.providers = maa.New(maa.Config{Verify: s.verify, Caller: s.access.caller, Judged: s.verdicts.provided})
+	c := maa.Config{Verifier: s.verifier, Input: s.input, Caller: s.access.caller}
+	if s.verdicts.keep == datadir.KeepAll {
+		c.Judged = s.verdicts.judged
+	}
+	s.providers = maa.New(c)
 	path := filepath.Join(s.enclave.StateDir(), "providers.log")
 	log, err := statelog.Open(ctx, s.enclave, path, providerCounter, func(_ statelog.Position, b []byte) error { return s.providers.Replay(b) })
 	if err != nil {
@@ -39,11 +45,29 @@ func (l providerLog) Append(entry []byte) error {
 	return err
 }
 
-// verify proves evidence now, with the collateral that the node has.
-func (s *service) verify(_ context.Context, ev tee.Evidence, grace time.Duration, want attest.Binding) (*attest.Verified, error) {
-	in := s.input(ev)
-	in.At, in.Grace = time.Now(), grace
-	return s.verifier.Verify(ev, in, want)
+// verify proves evidence now, with the collateral that the node has, for a policy.
+// The case is what was judged; a refusal is in the records when it returns.
+func (s *service) verify(ev tee.Evidence, policy *attest.Policy, reportData []byte) (record.Case, *attest.Verified, error) {
+	ev.Kind = s.verifier.KindOf(ev)
+	c := record.Case{Evidence: ev, Input: s.input(ev), Policy: policy, ReportData: reportData}
+	c.Input.At = time.Now()
+	in := c.Input
+	in.Grace = policy.Grace()
+	v, err := s.verifier.Verify(ev, in, c.Binding())
+	if err != nil {
+		s.verdicts.refuse(c, nil, err)
+	}
+	return c, v, err
+}
+
+// appraise asks the policy of a case about what was proven. A refusal is in the
+// records when it returns.
+func (s *service) appraise(a *attest.Appraiser, c record.Case, v *attest.Verified) error {
+	err := a.Appraise(v)
+	if err != nil {
+		s.verdicts.refuse(c, v, err)
+	}
+	return err
 }
 
 // guests serves guests of Confidential Containers, which ask for nothing but a
@@ -57,15 +81,17 @@ func (s *service) guests() (http.Handler, error) {
 	}
 	return rcar.New(rcar.Config{
 		Now: time.Now,
-		Verify: func(ctx context.Context, ev tee.Evidence, reportData [64]byte) (*attest.Verified, error) {
-			return s.verify(ctx, ev, 0, rcar.Binding(ev.Kind, reportData))
+		Verify: func(_ context.Context, ev tee.Evidence, reportData [64]byte) (*attest.Verified, error) {
+			_, v, err := s.verify(ev, &policy, rcar.ReportData(ev.Kind, reportData))
+			return v, err
 		},
 		Issue: func(_ context.Context, v *attest.Verified, confirm *ecdsa.PublicKey, nonce []byte) (string, error) {
-			if err := appraiser.Appraise(v); err != nil {
+			c := record.Case{Evidence: v.Evidence, Input: v.Input, Policy: &policy, ReportData: v.Claims.ReportData}
+			if err := s.appraise(appraiser, c, v); err != nil {
 				return "", err
 			}
 			id := attest.NewTokenID()
-			if err := s.verdicts.issued(v, &policy, tokenID(id)); err != nil {
+			if err := s.verdicts.issued(c, v, tokenID(id)); err != nil {
 				return "", err
 			}
 			return s.issuer.Issue(v, appraiser.Digest(), attest.IssueOptions{ID: id, Confirm: confirm, Nonce: nonce})

@@ -132,7 +132,7 @@ func runIn(t testing.TB, state string, change func(*service)) *world {
 	var ctx context.Context
 	ctx, w.end = context.WithCancelCause(context.Background())
 	var err error
-	if w.service, err = open(ctx, e, w.end); err != nil {
+	if w.service, err = open(ctx, e, w.end, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	if change != nil {

@@ -36,7 +36,7 @@ func Run(ctx context.Context, e *enclave.Enclave) error {
 	logger := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	s, err := open(ctx, e, end)
+	s, err := open(ctx, e, end, logger)
 	if err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func (s *service) close() {
 	s.closers = nil
 }
 
-func open(ctx context.Context, e *enclave.Enclave, end context.CancelCauseFunc) (*service, error) {
+func open(ctx context.Context, e *enclave.Enclave, end context.CancelCauseFunc, logger *slog.Logger) (*service, error) {
 	key, err := serviceKey(e)
 	if err != nil {
 		return nil, err
@@ -127,7 +127,7 @@ func open(ctx context.Context, e *enclave.Enclave, end context.CancelCauseFunc) 
 		return nil, err
 	}
 	s := &service{enclave: e, key: key, spki: spki, verifier: attest.NewVerifier(all.Verifiers()...)}
-	if err := s.open(ctx, end); err != nil {
+	if err := s.open(ctx, end, logger); err != nil {
 		s.close()
 		return nil, err
 	}
@@ -136,7 +136,7 @@ func open(ctx context.Context, e *enclave.Enclave, end context.CancelCauseFunc) 
 
 // open opens what the service has on the disk, and makes the rest of it. What it
 // has opened when it fails is left to close.
-func (s *service) open(ctx context.Context, end context.CancelCauseFunc) error {
+func (s *service) open(ctx context.Context, end context.CancelCauseFunc, logger *slog.Logger) error {
 	e, key := s.enclave, s.key
 	var err error
 	if s.input, err = s.inputs(); err != nil {
@@ -145,7 +145,7 @@ func (s *service) open(ctx context.Context, end context.CancelCauseFunc) error {
 	if s.issuer, err = newIssuer(key); err != nil {
 		return err
 	}
-	if s.verdicts, err = openVerdicts(e.StateDir(), end); err != nil {
+	if s.verdicts, err = openVerdicts(e.StateDir(), end, logger); err != nil {
 		return err
 	}
 	s.closers = append(s.closers, s.verdicts.close)
@@ -171,8 +171,12 @@ func (s *service) open(ctx context.Context, end context.CancelCauseFunc) error {
 
 func (s *service) keysConfig() keys.Config {
 	c := keys.Config{Verifier: s.verifier, Input: s.input, Issue: s.issue}
-	if s.verdicts.keep != datadir.KeepNone {
+	switch s.verdicts.keep {
+	case datadir.KeepReleases:
 		c.Keep = s.verdicts.released
+	case datadir.KeepAll:
+		c.Keep, c.Refused = s.verdicts.released, s.verdicts.refused
+	case datadir.KeepNone:
 	}
 	return c
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/cloister-cc/cloister/attest/channel"
 	"github.com/cloister-cc/cloister/attest/cmw"
 	"github.com/cloister-cc/cloister/attest/maa"
+	"github.com/cloister-cc/cloister/attest/record"
 	"github.com/cloister-cc/cloister/client"
 	"github.com/cloister-cc/cloister/compute"
 	"github.com/cloister-cc/cloister/internal/problem"
@@ -212,14 +213,15 @@ func (s *service) attest(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := s.verify(r.Context(), ev, policy.Grace(), attest.BindTo(tee.Bind(client.AttestContext, req.Nonce, req.UserData)))
+	want := tee.Bind(client.AttestContext, req.Nonce, req.UserData)
+	c, v, err := s.verify(ev, &policy, want[:])
 	if err != nil {
 		return nil, err
 	}
-	if err := appraiser.Appraise(v); err != nil {
+	if err := s.appraise(appraiser, c, v); err != nil {
 		return nil, err
 	}
-	return s.result(v, policy, req.Format)
+	return s.result(c, v, req.Format)
 }
 
 // evidenceOf is the evidence of a request, out of its wrapper if it is in one.
@@ -238,19 +240,19 @@ func evidenceOf(req client.AttestRequest) (tee.Evidence, error) {
 }
 
 // result states a verdict in the form that was asked for. Its record is kept first.
-func (s *service) result(v *attest.Verified, policy attest.Policy, format string) (any, error) {
+func (s *service) result(c record.Case, v *attest.Verified, format string) (any, error) {
 	id := attest.NewTokenID()
 	o := attest.IssueOptions{ID: id}
 	if format != "" && format != "jwt" && format != "cwt" {
 		return nil, fmt.Errorf("%w: format: want jwt or cwt", keys.ErrInvalid)
 	}
-	if err := s.verdicts.issued(v, &policy, tokenID(id)); err != nil {
+	if err := s.verdicts.issued(c, v, tokenID(id)); err != nil {
 		return nil, err
 	}
 	if format == "cwt" {
-		token, err := s.issuer.IssueCWT(v, policy.Digest(), o)
+		token, err := s.issuer.IssueCWT(v, c.Policy.Digest(), o)
 		return client.AttestResult{CWT: token}, err
 	}
-	token, err := s.issuer.Issue(v, policy.Digest(), o)
+	token, err := s.issuer.Issue(v, c.Policy.Digest(), o)
 	return client.AttestResult{Token: token}, err
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -57,7 +58,7 @@ func again(t *testing.T, p *softwaretest.Platform, doc launch.Document) (*servic
 	t.Helper()
 	e, _ := enter(t, p, doc)
 	ctx, end := context.WithCancelCause(t.Context())
-	s, err := open(ctx, e, end)
+	s, err := open(ctx, e, end, slog.New(slog.DiscardHandler))
 	t.Cleanup(func() {
 		end(nil)
 		if s != nil {

@@ -5,13 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/cloister-cc/cloister/attest"
 	"github.com/cloister-cc/cloister/attest/record"
 	"github.com/cloister-cc/cloister/internal/datadir"
-	"github.com/cloister-cc/cloister/tee"
 )
 
 // maxWaiting is how many records may wait to be written; then requests do.
@@ -29,6 +30,9 @@ type verdicts struct {
 	stop    chan struct{}
 	end     context.CancelCauseFunc // ends the node, whose disk refuses writes
 	writer  sync.WaitGroup
+
+	refusals allowance
+	logger   *slog.Logger
 }
 
 // waiting is a record that is to be written.
@@ -46,12 +50,12 @@ type written struct {
 
 // openVerdicts opens the archive in a state directory and keeps in it what the
 // host says there.
-func openVerdicts(state string, end context.CancelCauseFunc) (*verdicts, error) {
+func openVerdicts(state string, end context.CancelCauseFunc, logger *slog.Logger) (*verdicts, error) {
 	keep, err := datadir.ReadKeep(state)
 	if err != nil {
 		return nil, err
 	}
-	v := &verdicts{keep: keep, queue: make(chan waiting, maxWaiting), stop: make(chan struct{}), end: end}
+	v := &verdicts{keep: keep, queue: make(chan waiting, maxWaiting), stop: make(chan struct{}), end: end, logger: logger}
 	if keep == datadir.KeepNone {
 		return v, nil
 	}
@@ -63,8 +67,11 @@ func openVerdicts(state string, end context.CancelCauseFunc) (*verdicts, error) 
 }
 
 // released keeps the verdict behind a release, and returns its record's name once
-// it is on the disk.
+// it is on the disk. A release of no keys is an attestation result like others.
 func (v *verdicts) released(c record.Case, r record.Record) (string, error) {
+	if c.Policy == nil && v.keep != datadir.KeepAll {
+		return "", nil
+	}
 	written := make(chan written, 1)
 	if err := v.put(waiting{c, r, written}); err != nil {
 		return "", err
@@ -79,25 +86,45 @@ func (v *verdicts) released(c record.Case, r record.Record) (string, error) {
 
 // issued keeps the verdict behind an attestation result, if those are kept too,
 // and does not wait for the disk.
-func (v *verdicts) issued(proven *attest.Verified, policy *attest.Policy, tokenID string) error {
+func (v *verdicts) issued(c record.Case, proven *attest.Verified, tokenID string) error {
 	if v.keep != datadir.KeepAll {
 		return nil
 	}
-	c, r := record.Accepted(proven, policy, tokenID)
+	r := record.Of(c, proven, nil)
+	r.TokenID = tokenID
 	return v.put(waiting{c, r, nil})
 }
 
-// provided keeps the verdict behind a token of an attestation provider. The
-// provider's own policy is named in the token; what can be reached again from the
-// record is that the evidence verified.
-func (v *verdicts) provided(proven *attest.Verified, graceDays int, tokenID string) error {
-	policy := attest.HardwareDefault()
-	policy.Name, policy.AllowDebug, policy.CollateralGraceDays = "attestation provider", true, graceDays
-	policy.TCB = nil
-	for _, s := range tee.TCBStatuses() {
-		policy.TCB = append(policy.TCB, string(s))
+// refuse keeps the verdict that led to no attestation result, if those are kept too.
+func (v *verdicts) refuse(c record.Case, proven *attest.Verified, err error) {
+	if v.keep == datadir.KeepAll {
+		v.refused(c, record.Of(c, proven, err))
 	}
-	return v.issued(proven, &policy, tokenID)
+}
+
+// refused keeps a refusal, if there is room: anybody can ask for one.
+func (v *verdicts) refused(c record.Case, r record.Record) {
+	missed, ok := v.refusals.take(sizeOf(c), time.Now())
+	if !ok {
+		return
+	}
+	if missed > 0 {
+		v.logger.Warn("refusals were not recorded: there were too many", slog.Int("refusals", missed))
+	}
+	select {
+	case v.queue <- waiting{c, r, nil}:
+	default:
+		v.refusals.miss()
+	}
+}
+
+// judged keeps a verdict of an attestation provider.
+func (v *verdicts) judged(c record.Case, r record.Record) error {
+	if r.Accepted {
+		return v.put(waiting{c, r, nil})
+	}
+	v.refused(c, r)
+	return nil
 }
 
 func (v *verdicts) put(w waiting) error {

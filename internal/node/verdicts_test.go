@@ -1,9 +1,13 @@
 package node
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,10 +16,12 @@ import (
 	"time"
 
 	"github.com/cloister-cc/cloister/attest"
+	"github.com/cloister-cc/cloister/attest/maa"
 	"github.com/cloister-cc/cloister/attest/record"
 	"github.com/cloister-cc/cloister/client"
 	"github.com/cloister-cc/cloister/compute"
 	"github.com/cloister-cc/cloister/internal/datadir"
+	"github.com/cloister-cc/cloister/keys"
 	"github.com/cloister-cc/cloister/tee"
 	"github.com/cloister-cc/cloister/tee/dcap/dcaptest"
 	"github.com/cloister-cc/cloister/tee/software"
@@ -48,10 +54,10 @@ func tokenIDOf(t *testing.T, token string) string {
 }
 
 // replayed reaches every verdict of an archive again, and returns the identifiers
-// of the tokens that were issued for them.
+// of the tokens that were issued for them, a hyphen for a refusal.
 func replayed(t *testing.T, dir string, v *attest.Verifier) []string {
 	t.Helper()
-	a, err := record.OpenArchive(dir)
+	a, err := record.OpenArchive(dir, record.WithProviders(maa.ReadCase))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,14 +67,14 @@ func replayed(t *testing.T, dir string, v *attest.Verifier) []string {
 	}
 	var ids []string
 	for _, name := range names {
-		if got, err := a.Replay(v, name); err != nil || !got.Same || !got.Accepted {
+		if got, err := a.Replay(v, name); err != nil || !got.Same {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
 		r, _, err := a.Record(name)
-		if err != nil {
-			t.Fatal(err)
+		if err != nil || r.Accepted != (r.TokenID != "") {
+			t.Fatalf("%+v, %v", r, err)
 		}
-		ids = append(ids, r.TokenID)
+		ids = append(ids, cmp.Or(r.TokenID, "-"))
 	}
 	return ids
 }
@@ -138,22 +144,98 @@ func TestVerdictsAreKept(t *testing.T) {
 	}
 }
 
-// TestVerdictsOfProviders: what is kept is that the evidence verified, whatever its
-// TCB status.
+// TestVerdictsOfProviders: what a provider decides is reached again from the records,
+// its refusals too.
 func TestVerdictsOfProviders(t *testing.T) {
 	w, dir := keeper(t, "all")
 	intel := dcaptest.New(t)
-	ev := intel.Platform(t, dcaptest.PlatformOptions{}).Evidence(t, dcaptest.QuoteOptions{})
-	v, err := w.service.verifier.Verify(ev, intel.Input(t, dcaptest.CollateralOptions{}), attest.WithoutFreshness())
-	if err != nil {
+	p := intel.Platform(t, dcaptest.PlatformOptions{})
+	in := intel.Input(t, dcaptest.CollateralOptions{})
+	providers := maa.New(maa.Config{
+		Verifier: w.service.verifier, Input: func(tee.Evidence) tee.Input { return in }, Judged: w.service.verdicts.judged, Now: func() time.Time { return dcaptest.At },
+		Caller: func(*http.Request) []byte { return nil },
+	})
+	if err := providers.Begin(forgets{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.service.verdicts.provided(v, 3, "of a provider"); err != nil {
-		t.Fatal(err)
+	ask := func(quote []byte, want int) string {
+		t.Helper()
+		body := strings.NewReader(`{"quote":"` + base64.RawURLEncoding.EncodeToString(quote) + `"}`)
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "https://localhost/attest/SgxEnclave?api-version=2025-06-01", body)
+		answer := httptest.NewRecorder()
+		providers.ServeHTTP(answer, r)
+		var token struct{ Token string }
+		if err := json.Unmarshal(answer.Body.Bytes(), &token); err != nil || answer.Code != want {
+			t.Fatalf("%d %s, %v", answer.Code, answer.Body, err)
+		}
+		return token.Token
 	}
+	quote := p.Evidence(t, dcaptest.QuoteOptions{}).Data
+	id := tokenIDOf(t, ask(quote, http.StatusOK))
+	quote = bytes.Clone(quote)
+	quote[100] ^= 1
+	ask(quote, http.StatusBadRequest)
 	w.stop()
-	if got := replayed(t, dir, w.service.verifier); !slices.Equal(got, []string{"of a provider"}) {
-		t.Errorf("%v", got)
+	got := replayed(t, dir, w.service.verifier)
+	slices.Sort(got)
+	if !slices.Equal(got, []string{"-", id}) {
+		t.Errorf("%v, want a refusal and the token %s", got, id)
+	}
+}
+
+// forgets is a log of providers that nobody opens again.
+type forgets struct{}
+
+func (forgets) Append([]byte) error { return nil }
+
+// TestRefusalsAreKept where all verdicts are, and nowhere else.
+func TestRefusalsAreKept(t *testing.T) {
+	for keep, want := range map[string][]string{"releases": nil, "all": {"-", "-", "-", "-"}} {
+		t.Run(keep, func(t *testing.T) {
+			w, dir := keeper(t, keep)
+			owner, in := w.client(identity(t)), w.workload()
+			strict := policy(t, func(p *keys.Policy) { p.Appraisal.Measurements = []string{strings.Repeat("00", 32)} })
+			if _, err := owner.PutKey(t.Context(), client.PutKey{Name: "app/key", Policy: strict}); err != nil {
+				t.Fatal(err)
+			}
+			n := w.client(nil)
+			req, _ := w.ask(in, "app/key")
+			_, err := n.Release(t.Context(), req) // the key's policy
+			wantCode(t, err, 403, "refused")
+			req, _ = w.ask(in, "app/key")
+			req.Nonce, err = n.Nonce(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = n.Release(t.Context(), req) // bound to another nonce
+			wantCode(t, err, 403, "not_verified")
+			hardware, err := json.Marshal(attest.HardwareDefault())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, data := range [][]byte{req.Evidence.Data, []byte("junk")} { // bound to another nonce, and none
+				nonce, err := n.Nonce(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				ev := req.Evidence
+				ev.Data = data
+				_, err = n.Attest(t.Context(), client.AttestRequest{Nonce: nonce, Evidence: ev, Policy: hardware})
+				wantCode(t, err, 403, "not_verified")
+			}
+			w.stop()
+			if keep == "releases" {
+				if a, err := record.OpenArchive(dir); err != nil {
+					t.Error(err)
+				} else if names, err := a.Names(); err != nil || len(names) != 0 {
+					t.Errorf("%v, %v", names, err)
+				}
+				return
+			}
+			if got := replayed(t, dir, w.service.verifier); !slices.Equal(got, want) {
+				t.Errorf("%v, want %v", got, want)
+			}
+		})
 	}
 }
 
@@ -187,7 +269,7 @@ func TestWhatToKeepIsReadStrictly(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(state, "keep-verdicts"), []byte("some"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openVerdicts(state, nil); err == nil {
+	if _, err := openVerdicts(state, nil, nil); err == nil {
 		t.Error("opened")
 	}
 }
