@@ -42,11 +42,18 @@ type suite struct {
 func suites() []suite {
 	return []suite{
 		{"wasm", (*bench).wasm}, {"snp", (*bench).snp}, {"dcap", (*bench).dcap}, {"start", (*bench).start}, {"density", (*bench).density},
-		{"impact", (*bench).impact}, {"attest", (*bench).attest}, {"release", (*bench).release}, {"build", (*bench).build},
+		{"impact", (*bench).impact}, {"attest", (*bench).attest}, {"attest-snp", (*bench).attestSNP}, {"release", (*bench).release}, {"build", (*bench).build},
 	}
 }
 
 func main() {
+	if os.Getenv(serveSNP) != "" {
+		if err := serveReports(); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	quick := flag.Bool("quick", false, "fewer repetitions, no cold build")
 	pattern := flag.String("run", "", "only suites whose name matches this pattern")
 	output := flag.String("o", "table", "table or json")

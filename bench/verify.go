@@ -5,7 +5,6 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/sha512"
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
@@ -33,13 +32,7 @@ func (b *bench) snp() ([]figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
-	if err != nil {
-		return nil, err
-	}
-	message := make([]byte, 0x2A0)
-	digest := sha512.Sum384(message)
-	r, s, err := ecdsa.Sign(rand.Reader, key, digest[:])
+	one, err := p384Verification()
 	if err != nil {
 		return nil, err
 	}
@@ -48,12 +41,7 @@ func (b *bench) snp() ([]figure, error) {
 		if err := verify(); err != nil {
 			failed = err
 		}
-	}, func() {
-		d := sha512.Sum384(message)
-		if !ecdsa.Verify(&key.PublicKey, d[:], r, s) {
-			failed = errors.New("P-384 does not verify")
-		}
-	})
+	}, one)
 	f := figure{Name: "SEV-SNP verification, known VCEK", Value: ours / 1000, Unit: "µs", Against: "one P-384 verification", Limit: limit / 1000, Ratio: ours / limit, Bar: "<= 1.15 x"}
 	return []figure{f}, failed
 }
