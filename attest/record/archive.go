@@ -18,11 +18,12 @@ import (
 
 // Archive keeps records in a directory, with the evidence, the endorsements and
 // the policies that they name. Records and evidence, or requests with evidence in
-// them, are in segments, files that only grow; endorsements and policies, which many records share, are in a file each,
-// named by its digest. Records and evidence of older archives, in a file each, are
-// read as well. It is safe for concurrent use, also by several processes: files are
-// written whole, segments by one at a time, and the same name always has the same
-// bytes.
+// them, are in segments, files that only grow; endorsements and policies, which many
+// records share, are in a file each, named by its digest. Records and evidence of
+// older archives, in a file each, are read as well. It is safe for concurrent use,
+// also by several processes: files are written whole, segments by one at a time, and
+// the same name always has the same bytes. Who only adds needs no more memory for
+// more records; who reads, about 100 bytes for each record and each evidence.
 type Archive struct {
 	dir   string
 	read  ProviderReader
@@ -32,8 +33,10 @@ type Archive struct {
 	kept map[string]struct{} // files that are known to be there
 }
 
-// maxKept bounds how many files an archive remembers: those beyond are looked for.
-const maxKept = 4096
+// maxRemembered bounds how many files, and how many entries that were added, an
+// archive remembers. Files beyond are looked for, entries added again: the first of
+// those of one name counts.
+const maxRemembered = 4096
 
 // ErrArchive means that a file of the archive is missing, or is not what its
 // name says.
@@ -149,7 +152,7 @@ func (a *Archive) put(dir, name string, encode func() ([]byte, error)) error {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.kept == nil || len(a.kept) >= maxKept {
+	if a.kept == nil || len(a.kept) >= maxRemembered {
 		a.kept = make(map[string]struct{})
 	}
 	a.kept[path] = struct{}{}

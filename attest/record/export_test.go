@@ -24,3 +24,6 @@ func appendOne(b []byte, k kind, body []byte) []byte {
 	}
 	return b
 }
+
+// Remembered is how many entries an archive has in memory.
+func Remembered(a *Archive) int { return len(a.index.entries) + len(a.index.recent) }

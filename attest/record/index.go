@@ -11,15 +11,16 @@ import (
 	"sync"
 )
 
-// index knows where entries are in segments, as far as somebody looked. The zero
-// value knows none. It is safe for concurrent use.
+// index knows where entries are in segments, as far as somebody looked, and which were
+// added of late. The zero value knows none. It is safe for concurrent use.
 type index struct {
 	scanning sync.Mutex // who reads headers; before mu
 	mu       sync.Mutex
 	entries  map[entry]location
-	files    []string         // of location.file
-	scanned  map[string]int64 // how far the entries of a segment are in the index
-	good     map[string]int64 // how far a segment is known to be good
+	recent   map[entry]struct{} // added here; maxRemembered at most, for those who add do so for years
+	files    []string           // of location.file
+	scanned  map[string]int64   // how far the entries of a segment are in the index
+	good     map[string]int64   // how far a segment is known to be good
 }
 
 // location is where an entry is in the segments.
@@ -76,10 +77,25 @@ func (x *index) locate(e entry) (file string, at, size int64, ok bool) {
 	return x.files[l.file], int64(l.at) + int64(segmentHeader), int64(l.length), true
 }
 
-// knows reports whether an entry is in the segments.
+// remember notes entries that were added.
+func (x *index) remember(added []entry) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, e := range added {
+		if x.recent == nil || len(x.recent) >= maxRemembered {
+			x.recent = make(map[entry]struct{})
+		}
+		x.recent[e] = struct{}{}
+	}
+}
+
+// knows reports whether an entry is known to be in the segments.
 func (x *index) knows(e entry) bool {
-	_, _, _, ok := x.locate(e)
-	return ok
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	_, found := x.entries[e]
+	_, added := x.recent[e]
+	return found || added
 }
 
 // has reports whether a record of that name is in the segments.

@@ -259,6 +259,45 @@ func TestAddTwice(t *testing.T) {
 	}
 }
 
+// TestAddForYears: who only adds does not grow, and forgets no more than what saves
+// space.
+func TestAddForYears(t *testing.T) {
+	dir := t.TempDir()
+	a, err := record.OpenArchive(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const n = 5000
+	c, r := small(0)
+	add := func() (names []string) {
+		err := a.AddAll(func(yield func(record.Case, record.Record) bool) {
+			for i := range n {
+				if r.TokenID = fmt.Sprint(i); !yield(c, r) {
+					return
+				}
+			}
+		}, func(name string) { names = append(names, name) })
+		if err != nil || len(names) != n {
+			t.Fatalf("%d names, %v", len(names), err)
+		}
+		return names
+	}
+	first := add()
+	if got := record.Remembered(a); got > 4096 {
+		t.Errorf("%d entries in memory", got)
+	}
+	if again := add(); !slices.Equal(again, first) {
+		t.Error("the second time they have other names")
+	}
+	slices.Sort(first)
+	if got, err := a.Names(); err != nil || !slices.Equal(got, first) {
+		t.Errorf("%d records, %v", len(got), err)
+	}
+	if got, err := a.Replay(verifier(), first[0]); err != nil || !got.Same {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 // TestOlderArchive reads records and evidence that are in a file each.
 func TestOlderArchive(t *testing.T) {
 	dir, names := filled(t, 3)

@@ -36,10 +36,10 @@ func (a *Archive) segments() ([]string, error) {
 // one where that is full or has a bad end. They are on the disk when it returns.
 // Several processes take turns: the file's lock is held from the look at its end
 // until the entries are there.
-func (a *Archive) appendEntries(entries []byte) (file string, at int64, err error) {
+func (a *Archive) appendEntries(entries []byte) error {
 	names, err := a.segments()
 	if err != nil {
-		return "", 0, err
+		return err
 	}
 	newest := ""
 	if len(names) > 0 {
@@ -47,13 +47,12 @@ func (a *Archive) appendEntries(entries []byte) (file string, at int64, err erro
 	}
 	for {
 		if newest != "" {
-			at, ok, err := a.appendTo(newest, entries)
-			if ok || err != nil {
-				return newest, at, err
+			if ok, err := a.appendTo(newest, entries); ok || err != nil {
+				return err
 			}
 		}
 		if newest, err = a.newSegment(newest); err != nil {
-			return "", 0, err
+			return err
 		}
 	}
 }
@@ -91,20 +90,20 @@ func syncDir(dir string) error {
 
 // appendTo adds entries to one segment. ok is false where nothing more belongs in
 // it.
-func (a *Archive) appendTo(name string, entries []byte) (at int64, ok bool, err error) {
+func (a *Archive) appendTo(name string, entries []byte) (ok bool, err error) {
 	f, err := os.OpenFile(filepath.Join(a.dir, records, name), os.O_RDWR|os.O_APPEND, 0)
 	if err != nil {
-		return 0, false, fmt.Errorf("%w: %w", ErrArchive, err)
+		return false, fmt.Errorf("%w: %w", ErrArchive, err)
 	}
-	at, ok, err = a.appendLocked(f, name, entries)
+	ok, err = a.appendLocked(f, name, entries)
 	if closed := f.Close(); err == nil && closed != nil { // and with the file goes the lock
 		err = fmt.Errorf("%w: %w", ErrArchive, closed)
 	}
-	return at, ok, err
+	return ok, err
 }
 
-func (a *Archive) appendLocked(f *os.File, name string, entries []byte) (int64, bool, error) {
-	fail := func(err error) (int64, bool, error) { return 0, false, fmt.Errorf("%w: %w", ErrArchive, err) }
+func (a *Archive) appendLocked(f *os.File, name string, entries []byte) (bool, error) {
+	fail := func(err error) (bool, error) { return false, fmt.Errorf("%w: %w", ErrArchive, err) }
 	if err := lock(f); err != nil {
 		return fail(err)
 	}
@@ -114,12 +113,12 @@ func (a *Archive) appendLocked(f *os.File, name string, entries []byte) (int64, 
 	}
 	size := st.Size()
 	if size >= fullSegment {
-		return 0, false, nil
+		return false, nil
 	}
 	// What was good when we looked last is good: nobody changes it.
 	good, err := scan(name, f, a.index.end(name, size), size, func(entry, int64, int64) {})
 	if err != nil || good != size {
-		return 0, false, nil //nolint:nilerr // who reads it says so; we begin another
+		return false, nil //nolint:nilerr // who reads it says so; we begin another
 	}
 	if _, err := f.Write(entries); err != nil {
 		// Half an entry at the end would be dropped by everybody, but is better gone.
@@ -129,7 +128,7 @@ func (a *Archive) appendLocked(f *os.File, name string, entries []byte) (int64, 
 		return fail(err)
 	}
 	a.index.setEnd(name, size+int64(len(entries)))
-	return size, true, nil
+	return true, nil
 }
 
 // lock waits for a file's lock, which other processes and other files of this one
@@ -146,27 +145,20 @@ func lock(f *os.File) error {
 // batch is entries on their way into a segment.
 type batch struct {
 	bytes   []byte
-	items   []batchItem
-	pending map[entry]struct{} // of items
+	entries []entry
+	pending map[entry]struct{} // of entries
 	names   []string           // of the records, those included that are there already
-}
-
-// batchItem is one entry of a batch.
-type batchItem struct {
-	entry
-	at, size int // with its header
 }
 
 // add puts an entry into the batch, unless it is there, or in the archive as far as
 // that is known.
 func (w *batch) add(a *Archive, k kind, body []byte) (entry, error) {
-	at := len(w.bytes)
 	b, e, err := appendEntry(w.bytes, k, body)
 	if err != nil || w.has(a, e) {
 		return e, err
 	}
 	w.bytes = b
-	w.items = append(w.items, batchItem{e, at, len(b) - at})
+	w.entries = append(w.entries, e)
 	if w.pending == nil {
 		w.pending = make(map[entry]struct{})
 	}
@@ -218,13 +210,10 @@ func (w *batch) addRecord(a *Archive, r Record) error {
 // flush writes the batch, and empties it.
 func (w *batch) flush(a *Archive, added func(name string)) error {
 	if len(w.bytes) > 0 {
-		file, start, err := a.appendEntries(w.bytes)
-		if err != nil {
+		if err := a.appendEntries(w.bytes); err != nil {
 			return err
 		}
-		for _, i := range w.items {
-			a.index.add(file, i.entry, start+int64(i.at), int64(i.size-segmentHeader))
-		}
+		a.index.remember(w.entries)
 	}
 	for _, name := range w.names {
 		if added != nil {
@@ -232,6 +221,6 @@ func (w *batch) flush(a *Archive, added func(name string)) error {
 		}
 	}
 	clear(w.pending)
-	w.bytes, w.items, w.names = w.bytes[:0], w.items[:0], w.names[:0]
+	w.bytes, w.entries, w.names = w.bytes[:0], w.entries[:0], w.names[:0]
 	return nil
 }
