@@ -42,6 +42,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"module":   makeModule,
+			"firmware": copyFirmware,
 			"vendor":   vendorService,
 			"changed":  changed,
 			"waitup":   waitUp,
@@ -73,6 +74,13 @@ func makeModule(ts *testscript.TestScript, _ bool, args []string) {
 	default:
 		ts.Fatalf("no module %q", args[1])
 	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), b, 0o600))
+}
+
+// copyFirmware is "firmware NAME": the end of an OVMF image, from tee/snp/measure.
+func copyFirmware(ts *testscript.TestScript, _ bool, args []string) {
+	b, err := os.ReadFile(filepath.Join("..", "..", "tee", "snp", "measure", "testdata", args[0]))
+	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), b, 0o600))
 }
 

@@ -262,28 +262,3 @@ func (a *app) instanceOutput() *cobra.Command {
 	cmd.Flags().StringVar(&file, "to", "", "file to write (default stdout)")
 	return cmd
 }
-
-func (a *app) measureCommand() *cobra.Command {
-	var flags launchFlags
-	cmd := &cobra.Command{
-		Use: "measure IMAGE [-- ARG...]", Short: "Compute the expected measurement, offline, before anything starts",
-		Example: "  cloister instance measure app.wasm --in data=records.enc --secret data-key=hospital-a/records",
-		Args:    cobra.MinimumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			p, err := flags.prepare(args[0], args[1:])
-			if err != nil {
-				return err
-			}
-			m, err := measure(p)
-			if err != nil {
-				return err
-			}
-			return a.show(m, func(w io.Writer) {
-				fmt.Fprintf(w, "Measurement:\t%s\nLaunch digest:\t%s\nRuntime digest:\t%s\nImage:\t%s sha256:%s\nTEE:\t%s (simulated)\n",
-					m.Measurement, m.LaunchDigest, m.RuntimeDigest, m.ImageKind, m.ImageDigest, m.TEE)
-			})
-		},
-	}
-	flags.register(cmd)
-	return cmd
-}

@@ -3,6 +3,9 @@ package cli
 import (
 	"encoding/hex"
 	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
 
 	csoftware "github.com/cloister-cc/cloister/compute/software"
 	"github.com/cloister-cc/cloister/tee"
@@ -21,10 +24,77 @@ type measured struct {
 	Debug         bool            `json:"debug"`
 }
 
-func measure(p prepared) (measured, error) {
-	if p.spec.TEE != tee.Software {
-		return measured{}, usageError(fmt.Sprintf("this build measures no %s launches", p.spec.TEE), "use --tee software")
+func (a *app) measureCommand() *cobra.Command {
+	var flags launchFlags
+	var vm vmFlags
+	cmd := &cobra.Command{
+		Use: "measure [IMAGE [-- ARG...]]", Short: "Compute the expected measurement, offline, before anything starts",
+		Long: "Measure computes what the evidence of a launch will carry, on any machine and before anything\n" +
+			"starts. With -o json it is a reference value: cloister attest policy fill.\n\n" +
+			"For AMD SEV-SNP it computes the launch digest of a virtual machine from its firmware, processors\n" +
+			"and, with measured direct boot, kernel, initial RAM disk and command line. The digest of the\n" +
+			"launch document of an IMAGE is what HOST_DATA has to be.",
+		Example: "  cloister instance measure app.wasm --in data=records.enc --secret data-key=hospital-a/records\n" +
+			"  cloister instance measure --tee sev-snp --firmware OVMF.amdsev.fd --cpu EPYC-Milan --vcpus 4 \\\n" +
+			"    --kernel bzImage --initrd initrd --cmdline console=ttyS0",
+		Args: cobra.ArbitraryArgs,
+		RunE: func(_ *cobra.Command, args []string) error {
+			m, err := measureLaunch(&flags, vm, args)
+			if err != nil {
+				return err
+			}
+			return a.show(m, m.table)
+		},
 	}
+	flags.register(cmd)
+	vm.register(cmd.Flags())
+	return cmd
+}
+
+func measureLaunch(flags *launchFlags, vm vmFlags, args []string) (measured, error) {
+	kind, err := tee.ParseKind(flags.tee)
+	if err != nil {
+		return measured{}, usageError(err.Error(), "")
+	}
+	var p *prepared
+	if len(args) > 0 {
+		ready, err := flags.prepare(args[0], args[1:])
+		if err != nil {
+			return measured{}, err
+		}
+		p = &ready
+	}
+	switch {
+	case kind == tee.SNP:
+		return measureSNP(vm, p)
+	case kind != tee.Software:
+		return measured{}, usageError(fmt.Sprintf("this build measures no %s launches", kind), "use --tee software or --tee sev-snp")
+	case p == nil:
+		return measured{}, usageError("IMAGE is missing", "name a Wasm module or a static executable")
+	}
+	return measureSoftware(*p)
+}
+
+func (m measured) table(w io.Writer) {
+	row := func(name, format string, v ...any) { fmt.Fprintf(w, "%s:\t%s\n", name, fmt.Sprintf(format, v...)) }
+	row("Measurement", "%s", m.Measurement)
+	if m.LaunchDigest != "" {
+		row("Launch digest", "%s", m.LaunchDigest)
+	}
+	if m.RuntimeDigest != "" {
+		row("Runtime digest", "%s", m.RuntimeDigest)
+	}
+	if m.ImageDigest != "" {
+		row("Image", "%s sha256:%s", m.ImageKind, m.ImageDigest)
+	}
+	if m.Simulated {
+		row("TEE", "%s (simulated)", m.TEE)
+	} else {
+		row("TEE", "%s", m.TEE)
+	}
+}
+
+func measureSoftware(p prepared) (measured, error) {
 	runtime, err := software.RuntimeDigest()
 	if err != nil {
 		return measured{}, err
