@@ -2,13 +2,18 @@ package keys
 
 import (
 	"errors"
+	"fmt"
 	"sync"
+
+	"github.com/cloister-cc/cloister/attest/record"
 )
 
 // committer appends to the log in batches: while one batch is made durable the
-// next one collects, so that many releases share one sync and one counter step.
+// next one collects, so that many releases share one sync and one counter step. The
+// verdicts that receipts name are kept before the receipts are.
 type committer struct {
-	log Log
+	log  Log
+	keep func([]record.Prepared) error
 
 	mu      sync.Mutex
 	pending []*commit
@@ -17,10 +22,11 @@ type committer struct {
 }
 
 type commit struct {
-	entries [][]byte
-	refs    []Ref
-	err     error
-	done    chan struct{}
+	entries  [][]byte
+	verdicts []record.Prepared
+	refs     []Ref
+	err      error
+	done     chan struct{}
 }
 
 // maxBatch bounds the entries of one batch.
@@ -28,8 +34,8 @@ const maxBatch = 4096
 
 // enqueue fixes the place of entries in the order; wait for them afterwards.
 // Entries of one call stay together.
-func (c *committer) enqueue(entries [][]byte) *commit {
-	m := &commit{entries: entries, done: make(chan struct{})}
+func (c *committer) enqueue(entries [][]byte, verdicts []record.Prepared) *commit {
+	m := &commit{entries: entries, verdicts: verdicts, done: make(chan struct{})}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.broken != nil {
@@ -66,16 +72,15 @@ func (c *committer) drain() {
 		}
 		var batch []*commit
 		var entries [][]byte
+		var verdicts []record.Prepared
 		for len(c.pending) > 0 && (len(batch) == 0 || len(entries)+len(c.pending[0].entries) <= maxBatch) {
 			batch = append(batch, c.pending[0])
 			entries = append(entries, c.pending[0].entries...)
+			verdicts = append(verdicts, c.pending[0].verdicts...)
 			c.pending = c.pending[1:]
 		}
 		c.mu.Unlock()
-		refs, err := c.log.Append(entries)
-		if err == nil && len(refs) != len(entries) {
-			err = errors.New("the log lost entries")
-		}
+		refs, err := c.append(entries, verdicts)
 		if err != nil {
 			c.mu.Lock()
 			c.broken = err
@@ -88,4 +93,21 @@ func (c *committer) drain() {
 			close(m.done)
 		}
 	}
+}
+
+// append makes a batch durable.
+func (c *committer) append(entries [][]byte, verdicts []record.Prepared) ([]Ref, error) {
+	if len(verdicts) > 0 {
+		if err := c.keep(verdicts); err != nil {
+			return nil, fmt.Errorf("keep verdicts: %w", err)
+		}
+	}
+	if len(entries) == 0 {
+		return nil, nil
+	}
+	refs, err := c.log.Append(entries)
+	if err == nil && len(refs) != len(entries) {
+		err = errors.New("the log lost entries")
+	}
+	return refs, err
 }

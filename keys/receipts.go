@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cloister-cc/cloister/attest/record"
 	"github.com/cloister-cc/cloister/internal/frame"
 )
 
@@ -30,15 +31,15 @@ func (s *Service) commit(e entry, r Receipt) error {
 		return err
 	}
 	r.Time = timestamp(s.cfg.Now())
-	_, err = s.commitReceipts([][]byte{b}, []Receipt{r})
+	_, err = s.commitReceipts([][]byte{b}, []Receipt{r}, nil)
 	return err
 }
 
 // commitReceipts numbers and chains receipts, appends them behind entries, and
-// returns their numbers once all is durable.
-func (s *Service) commitReceipts(entries [][]byte, receipts []Receipt) ([]uint64, error) {
+// returns their numbers once all is durable, and the verdicts that they name.
+func (s *Service) commitReceipts(entries [][]byte, receipts []Receipt, verdicts []record.Prepared) ([]uint64, error) {
 	numbers := make([]uint64, len(receipts))
-	if len(entries)+len(receipts) == 0 {
+	if len(entries)+len(receipts)+len(verdicts) == 0 {
 		return numbers, nil
 	}
 	s.mu.Lock()
@@ -56,7 +57,7 @@ func (s *Service) commitReceipts(entries [][]byte, receipts []Receipt) ([]uint64
 		numbers[i] = r.Number
 	}
 	// Enqueued under the lock, so that the log has the receipts in their order.
-	pending := s.log.enqueue(entries)
+	pending := s.log.enqueue(entries, verdicts)
 	s.mu.Unlock()
 	refs, err := pending.wait()
 	if err != nil {

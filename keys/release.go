@@ -153,7 +153,7 @@ func (s *Service) leaveReceipts(r ReleaseRequest, c record.Case, v *attest.Verif
 	if r.Renew {
 		action = "renew"
 	}
-	verdicts, err := s.keepVerdicts(c, v, granted, token)
+	verdicts, names, err := s.verdictsOf(c, v, granted, token)
 	if err != nil {
 		return nil, err
 	}
@@ -163,8 +163,8 @@ func (s *Service) leaveReceipts(r ReleaseRequest, c record.Case, v *attest.Verif
 			Action: action, Time: timestamp(now), Key: k.info.Name, Version: k.info.Version, Owner: k.owner, PolicyDigest: k.digest[:],
 			TEE: string(v.Claims.TEE), Simulated: v.Claims.Simulated, Measurement: v.Claims.Measurement,
 			LaunchDigest: v.Claims.LaunchDigest, InstanceID: v.Claims.InstanceID, EvidenceDigest: v.EvidenceDigest[:], Expires: timestamp(expires),
-			Verdict: verdicts[i],
+			Verdict: names[i],
 		}
 	}
-	return s.commitReceipts(nil, receipts)
+	return s.commitReceipts(nil, receipts, verdicts)
 }

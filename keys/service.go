@@ -26,10 +26,11 @@ type Config struct {
 	// from Now.
 	Verifier *attest.Verifier
 	Input    func(tee.Evidence) tee.Input
-	// Keep keeps the record of a verdict that led to a release and returns its
-	// name, which goes into the receipts; after an error nothing is released. A
-	// release of no keys has no policy. Nil keeps none.
-	Keep func(record.Case, record.Record) (string, error)
+	// Keep keeps records of verdicts that led to releases, whose names are in the
+	// receipts, several at a time: when it returns they are durable. After an error
+	// nothing is released any more. The record for a release of no keys names no
+	// policy. Nil keeps none.
+	Keep func([]record.Prepared) error
 	// Refused is told of each verdict that led to none. Nil is told nothing.
 	Refused func(record.Case, record.Record)
 	// Issue makes the attestation result that goes with a release.
@@ -101,7 +102,7 @@ func (s *Service) Replay(ref Ref, b []byte) error {
 }
 
 // Begin ends the replay: from now on, changes go to log.
-func (s *Service) Begin(log Log) { s.log = &committer{log: log} }
+func (s *Service) Begin(log Log) { s.log = &committer{log: log, keep: s.cfg.Keep} }
 
 func (s *Service) applyKey(e keyEntry) error {
 	k, err := newKey(e)

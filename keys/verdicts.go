@@ -1,8 +1,6 @@
 package keys
 
 import (
-	"fmt"
-
 	"github.com/cloister-cc/cloister/attest"
 	"github.com/cloister-cc/cloister/attest/record"
 )
@@ -15,38 +13,35 @@ func (s *Service) refused(c record.Case, v *attest.Verified, err error) {
 	}
 }
 
-// keepVerdicts keeps a record for each policy that accepted the evidence, and
+// verdictsOf writes down the verdict of each policy that accepted the evidence, and
 // returns the records' names, one for each key; empty if none are kept.
-func (s *Service) keepVerdicts(c record.Case, v *attest.Verified, granted []*key, token Token) ([]string, error) {
-	names := make([]string, len(granted))
+func (s *Service) verdictsOf(c record.Case, v *attest.Verified, granted []*key, token Token) (list []record.Prepared, names []string, err error) {
+	names = make([]string, len(granted))
 	if s.cfg.Keep == nil {
-		return names, nil
+		return nil, names, nil
 	}
-	keep := func(policy *attest.Policy) (string, error) {
+	write := func(policy *attest.Policy) (string, error) {
 		c.Policy = policy
 		r := record.Of(c, v, nil)
 		r.TokenID = token.ID
-		name, err := s.cfg.Keep(c, r)
-		if err != nil {
-			return "", fmt.Errorf("keep verdict: %w", err)
-		}
-		return name, nil
+		p, err := record.Prepare(c, r)
+		list = append(list, p)
+		return p.Name(), err
 	}
 	if len(granted) == 0 { // for the token all the same
-		_, err := keep(nil)
-		return names, err
+		_, err := write(nil)
+		return list, names, err
 	}
-	kept := map[[32]byte]string{}
+	written := map[[32]byte]string{}
 	for i, k := range granted {
 		policy := k.info.Policy.Appraisal
 		id := policy.Digest()
-		if kept[id] == "" {
-			var err error
-			if kept[id], err = keep(&policy); err != nil {
-				return nil, err
+		if written[id] == "" {
+			if written[id], err = write(&policy); err != nil {
+				return nil, nil, err
 			}
 		}
-		names[i] = kept[id]
+		names[i] = written[id]
 	}
-	return names, nil
+	return list, names, nil
 }

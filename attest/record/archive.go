@@ -91,13 +91,11 @@ const maxBatch = 1 << 20
 func (a *Archive) AddAll(cases iter.Seq2[Case, Record], added func(name string)) error {
 	var w batch
 	for c, r := range cases {
-		if err := a.addInputs(c, r); err != nil {
+		p, err := Prepare(c, r)
+		if err != nil {
 			return err
 		}
-		if err := w.addGiven(a, c, r); err != nil {
-			return err
-		}
-		if err := w.addRecord(a, r); err != nil {
+		if err := w.addCase(a, p); err != nil {
 			return err
 		}
 		if len(w.bytes) >= maxBatch {

@@ -1,7 +1,6 @@
 package record
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -171,6 +170,19 @@ func (w *batch) has(a *Archive, e entry) bool {
 	return pending || a.index.knows(e)
 }
 
+// addCase puts a record and its case into the batch, and what many share into files.
+func (w *batch) addCase(a *Archive, p Prepared) error {
+	if err := a.addInputs(p.c, p.r); err != nil {
+		return err
+	}
+	if err := w.addGiven(a, p.c, p.r); err != nil {
+		return err
+	}
+	_, err := w.add(a, aRecord, p.body)
+	w.names = append(w.names, p.name)
+	return err
+}
+
 // addGiven puts into the batch what was judged: evidence, or the request of a
 // provider that it came in.
 func (w *batch) addGiven(a *Archive, c Case, r Record) error {
@@ -190,19 +202,6 @@ func (w *batch) addNamed(a *Archive, k kind, name string, encode func() []byte) 
 	e, err := w.add(a, k, encode())
 	if err == nil && (!ok || e.name != d) {
 		err = fmt.Errorf("%w: the record names another case than its own", ErrArchive)
-	}
-	return err
-}
-
-// addRecord puts a record into the batch.
-func (w *batch) addRecord(a *Archive, r Record) error {
-	b, err := r.Bytes()
-	if err != nil {
-		return err
-	}
-	e, err := w.add(a, aRecord, b)
-	if err == nil {
-		w.names = append(w.names, hex.EncodeToString(e.name[:]))
 	}
 	return err
 }

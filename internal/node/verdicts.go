@@ -1,12 +1,12 @@
 package node
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,15 +37,8 @@ type verdicts struct {
 
 // waiting is a record that is to be written.
 type waiting struct {
-	c       record.Case
-	r       record.Record
-	written chan<- written // nil: nobody waits for it
-}
-
-// written is what became of a record: its name once it is on the disk, or why not.
-type written struct {
-	name string
-	err  error
+	c record.Case
+	r record.Record
 }
 
 // openVerdicts opens the archive in a state directory and keeps in it what the
@@ -66,22 +59,17 @@ func openVerdicts(state string, end context.CancelCauseFunc, logger *slog.Logger
 	return v, nil
 }
 
-// released keeps the verdict behind a release, and returns its record's name once
-// it is on the disk. A release of no keys is an attestation result like others.
-func (v *verdicts) released(c record.Case, r record.Record) (string, error) {
-	if c.Policy == nil && v.keep != datadir.KeepAll {
-		return "", nil
+// released keeps the verdicts behind releases. A release of no keys, whose verdict
+// names no policy, is an attestation result like others.
+func (v *verdicts) released(list []record.Prepared) error {
+	if v.keep != datadir.KeepAll {
+		list = slices.DeleteFunc(list, func(p record.Prepared) bool { return p.Record().Policy == "" })
 	}
-	written := make(chan written, 1)
-	if err := v.put(waiting{c, r, written}); err != nil {
-		return "", err
+	err := v.archive.AddPrepared(list)
+	if err != nil {
+		v.end(fmt.Errorf("keep records of verdicts: %w", err))
 	}
-	select {
-	case w := <-written:
-		return w.name, w.err
-	case <-v.stop:
-		return "", errNoVerdicts
-	}
+	return err
 }
 
 // issued keeps the verdict behind an attestation result, if those are kept too,
@@ -92,7 +80,7 @@ func (v *verdicts) issued(c record.Case, proven *attest.Verified, tokenID string
 	}
 	r := record.Of(c, proven, nil)
 	r.TokenID = tokenID
-	return v.put(waiting{c, r, nil})
+	return v.put(waiting{c, r})
 }
 
 // refuse keeps the verdict that led to no attestation result, if those are kept too.
@@ -112,7 +100,7 @@ func (v *verdicts) refused(c record.Case, r record.Record) {
 		v.logger.Warn("refusals were not recorded: there were too many", slog.Int("refusals", missed))
 	}
 	select {
-	case v.queue <- waiting{c, r, nil}:
+	case v.queue <- waiting{c, r}:
 	default:
 		v.refusals.miss()
 	}
@@ -121,7 +109,7 @@ func (v *verdicts) refused(c record.Case, r record.Record) {
 // judged keeps a verdict of an attestation provider.
 func (v *verdicts) judged(c record.Case, r record.Record) error {
 	if r.Accepted {
-		return v.put(waiting{c, r, nil})
+		return v.put(waiting{c, r})
 	}
 	v.refused(c, r)
 	return nil
@@ -153,32 +141,15 @@ func (v *verdicts) write() {
 }
 
 func (v *verdicts) writeAll(first waiting) error {
-	var batch []waiting
-	var names []string
-	err := v.archive.AddAll(func(yield func(record.Case, record.Record) bool) {
-		for w := first; ; {
-			batch = append(batch, w)
-			if !yield(w.c, w.r) || len(batch) == maxWaiting {
-				return
-			}
+	return v.archive.AddAll(func(yield func(record.Case, record.Record) bool) {
+		for w, n := first, 1; yield(w.c, w.r) && n < maxWaiting; n++ {
 			select {
 			case w = <-v.queue:
 			default:
 				return
 			}
 		}
-	}, func(name string) { names = append(names, name) })
-	for i, w := range batch {
-		if w.written == nil {
-			continue
-		}
-		if i < len(names) { // those are on the disk, whatever happened to the others
-			w.written <- written{name: names[i]}
-		} else {
-			w.written <- written{err: cmp.Or(err, errNoVerdicts)}
-		}
-	}
-	return err
+	}, nil)
 }
 
 // close writes what waits.
