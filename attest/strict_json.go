@@ -116,12 +116,7 @@ func (w *memberWalk) step() error {
 // text steps over a string; a member's name is checked.
 func (w *memberWalk) text() error {
 	start := w.at
-	for w.at++; w.b[w.at] != '"'; w.at++ {
-		if w.b[w.at] == '\\' {
-			w.at++
-		}
-	}
-	w.at++
+	w.at = closing(w.b, start) + 1
 	if !w.name {
 		return nil
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -20,12 +21,40 @@ import (
 // on the attestation type. Members that are not here are refused: one may ask for
 // a check that nobody would make.
 type wireRequest struct {
-	Quote        string          `json:"quote"`
-	Report       string          `json:"report"`
-	RuntimeData  *wireData       `json:"runtimeData"`
-	InitTimeData *wireData       `json:"initTimeData"`
-	Draft        *string         `json:"draftPolicyForAttestation"`
-	Nonce        json.RawMessage `json:"nonce"`
+	quote, report             string
+	runtimeData, initTimeData *wireData
+	draft                     *string
+	nonce                     json.RawMessage
+}
+
+// readWire reads the members of a body.
+func readWire(b []byte) (w wireRequest, err error) {
+	members, err := attest.SplitObject(b, "quote", "report", "runtimeData", "initTimeData", "draftPolicyForAttestation", "nonce")
+	if err != nil {
+		return w, err
+	}
+	text := func(name string) (s string) {
+		if raw := members[name]; raw != nil && err == nil {
+			if s, err = attest.Text(raw); err != nil {
+				err = fmt.Errorf("%s: %w", name, err)
+			}
+		}
+		return s
+	}
+	data := func(name string) (d *wireData) {
+		if raw := members[name]; raw != nil && err == nil {
+			if err = attest.DecodeExact(raw, &d, "data", "dataType"); err != nil {
+				err = fmt.Errorf("%s: %w", name, err)
+			}
+		}
+		return d
+	}
+	w = wireRequest{quote: text("quote"), report: text("report"), runtimeData: data("runtimeData"), initTimeData: data("initTimeData"), nonce: members["nonce"]}
+	if raw := members["draftPolicyForAttestation"]; raw != nil && string(raw) != "null" {
+		draft := text("draftPolicyForAttestation")
+		w.draft = &draft
+	}
+	return w, err
 }
 
 // wireData is data that the evidence vouches for.
@@ -59,20 +88,19 @@ const maxNonce = 1024
 
 // readRequest reads the body of an attest call.
 func readRequest(typ string, b []byte) (*attestRequest, error) {
-	var w wireRequest
-	if err := attest.DecodeExact(b, &w, "quote", "report", "runtimeData", "initTimeData", "data", "dataType", "draftPolicyForAttestation", "nonce"); err != nil {
+	w, err := readWire(b)
+	if err != nil {
 		return nil, badRequest("the body is not the JSON of this attestation type", err.Error())
 	}
-	q := &attestRequest{draft: w.Draft}
-	var err error
+	q := &attestRequest{draft: w.draft}
 	if q.Evidence, q.uvms, err = w.evidence(typ); err != nil {
 		return nil, err
 	}
-	if q.nonce, err = readNonce(w.Nonce); err != nil {
+	if q.nonce, err = readNonce(w.nonce); err != nil {
 		return nil, err
 	}
-	if w.RuntimeData != nil {
-		data, isJSON, err := w.RuntimeData.read("runtimeData")
+	if w.runtimeData != nil {
+		data, isJSON, err := w.runtimeData.read("runtimeData")
 		if err != nil {
 			return nil, err
 		}
@@ -83,8 +111,8 @@ func readRequest(typ string, b []byte) (*attestRequest, error) {
 			q.runtime = data
 		}
 	}
-	if w.InitTimeData != nil {
-		data, isJSON, err := w.InitTimeData.read("initTimeData")
+	if w.initTimeData != nil {
+		data, isJSON, err := w.initTimeData.read("initTimeData")
 		if err != nil {
 			return nil, err
 		}
@@ -98,9 +126,9 @@ func readRequest(typ string, b []byte) (*attestRequest, error) {
 
 // evidence reads evidence, and the endorsements that came with it.
 func (w wireRequest) evidence(typ string) (tee.Evidence, [][]byte, error) {
-	member, text, other := "quote", w.Quote, w.Report
+	member, text, other := "quote", w.quote, w.report
 	if typ == "OpenEnclave" || typ == "SevSnpVm" {
-		member, text, other = "report", w.Report, w.Quote
+		member, text, other = "report", w.report, w.quote
 	}
 	if other != "" {
 		return tee.Evidence{}, nil, badRequest("this attestation type has the member "+member+" and not the other", "")
@@ -118,23 +146,25 @@ func (w wireRequest) evidence(typ string) (tee.Evidence, [][]byte, error) {
 // snpEvidence reads the JSON that stands in the member report of SevSnpVm: a report
 // with its certificates, and endorsements of the utility VM that it may be of.
 func snpEvidence(b []byte) (tee.Evidence, [][]byte, error) {
-	var w struct {
-		Report       string `json:"SnpReport"`
-		Chain        string `json:"VcekCertChain"`
-		Endorsements string `json:"Endorsements"`
+	members, err := attest.SplitObject(b, "SnpReport", "VcekCertChain", "Endorsements")
+	texts := map[string]string{}
+	for name, raw := range members {
+		if err == nil {
+			texts[name], err = attest.Text(raw)
+		}
 	}
-	if err := attest.DecodeExact(b, &w, "SnpReport", "VcekCertChain", "Endorsements"); err != nil {
+	if err != nil {
 		return tee.Evidence{}, nil, badRequest("report: want base64url of JSON with SnpReport and VcekCertChain", err.Error())
 	}
-	uvms, err := readUVMs(w.Endorsements)
+	uvms, err := readUVMs(texts["Endorsements"])
 	if err != nil {
 		return tee.Evidence{}, nil, err
 	}
-	report, err := azurepolicy.DecodeBase64(w.Report)
+	report, err := azurepolicy.DecodeBase64(texts["SnpReport"])
 	if err != nil {
 		return tee.Evidence{}, nil, badRequest("SnpReport: want base64url of the report", "")
 	}
-	chain, err := azurepolicy.DecodeBase64(w.Chain)
+	chain, err := azurepolicy.DecodeBase64(texts["VcekCertChain"])
 	if err != nil {
 		return tee.Evidence{}, nil, badRequest("VcekCertChain: want base64url of certificates in PEM", "")
 	}

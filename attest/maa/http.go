@@ -1,12 +1,12 @@
 package maa
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -133,11 +133,14 @@ func validHost(s string) bool {
 }
 
 func body(c call) ([]byte, error) {
-	b, err := io.ReadAll(c.Body)
-	if err != nil {
+	var b bytes.Buffer
+	if c.ContentLength > 0 {
+		b.Grow(int(min(c.ContentLength, MaxRequest)) + bytes.MinRead)
+	}
+	if _, err := b.ReadFrom(c.Body); err != nil {
 		return nil, &serviceError{status: http.StatusRequestEntityTooLarge, Code: "RequestTooLarge", Message: fmt.Sprintf("the body cannot be read, or has more than %d bytes", MaxRequest)}
 	}
-	return b, nil
+	return b.Bytes(), nil
 }
 
 // certs is the key set (RFC 7517) that tokens of the provider are verified with.
