@@ -4,7 +4,7 @@ LDFLAGS := -s -w -buildid=
 BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags="$(LDFLAGS)"
 LINT    := tools/bin/golangci-lint
 
-.PHONY: build test check lint race fuzz-seeds fuzz vectors oracle azure mutations faults e2e reproducible bench generate clean
+.PHONY: build test check lint race fuzz-seeds fuzz vectors oracle azure vm mutations faults e2e reproducible bench generate clean
 
 build: ## the release binary, static and reproducible
 	$(BUILD) -o dist/cloister ./cmd/cloister
@@ -47,6 +47,10 @@ oracle: ## compare with other verifiers that npm has (needs node and the network
 
 azure: ## Microsoft's own clients against a running platform (needs node, openssl, the network once)
 	./test/azure/run
+
+BOOTS ?= 20
+vm: ## boot BOOTS machines under emulation, and compare computed with measured (Debian)
+	CLOISTER_VM_BOOTS=$(BOOTS) ./test/vm/run
 
 mutations: ## the long runs of tests that change every byte of evidence
 	CLOISTER_ALL_MUTATIONS=1 $(GO) test -count=1 -timeout 20m -run 'Flip' ./tee/nitro ./tee/azure ./attest/refvalues

@@ -25,7 +25,7 @@ var levels = [][]string{
 	{"enclave/call", "enclave/internal/flatjson", "enclave/seal", "enclave", "enclave/wasm"},
 	{"ledger"},
 	{"keys", "keys/statelog", "internal/problem"},
-	{"compute", "compute/sandbox", "compute/link", "compute/program", "compute/agent", "compute/software", "compute/shim"},
+	{"compute", "compute/initramfs", "compute/qemu/expect", "compute/sandbox", "compute/link", "compute/program", "compute/agent", "compute/software", "compute/shim"},
 	{"sql", "learn", "licensing"},
 	{"client"},
 	{"internal/node", "internal/server", "internal/portal", "internal/demo"},

@@ -15,6 +15,8 @@ type measured struct {
 	ImageKind     string   `json:"image_kind"`
 	ImageDigest   string   `json:"image_digest"`
 	Debug         bool     `json:"debug"`
+	// PCRs are what the measurement is over, for people.
+	PCRs map[string]string `json:"pcrs"`
 }
 
 // FromMeasure reads the output of "cloister instance measure -o json": the

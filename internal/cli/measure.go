@@ -4,9 +4,11 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
+	"github.com/cloister-cc/cloister/compute/qemu/expect"
 	csoftware "github.com/cloister-cc/cloister/compute/software"
 	"github.com/cloister-cc/cloister/tee"
 	"github.com/cloister-cc/cloister/tee/software"
@@ -22,6 +24,8 @@ type measured struct {
 	ImageKind     string          `json:"image_kind"`
 	ImageDigest   string          `json:"image_digest"`
 	Debug         bool            `json:"debug"`
+	// PCRs are the registers of the SHA-256 bank that a machine with a TPM will have.
+	PCRs map[string]string `json:"pcrs,omitempty"`
 }
 
 func (a *app) measureCommand() *cobra.Command {
@@ -31,6 +35,9 @@ func (a *app) measureCommand() *cobra.Command {
 		Use: "measure [IMAGE [-- ARG...]]", Short: "Compute the expected measurement, offline, before anything starts",
 		Long: "Measure computes what the evidence of a launch will carry, on any machine and before anything\n" +
 			"starts. With -o json it is a reference value: cloister attest policy fill.\n\n" +
+			"For a virtual machine with a TPM (tpm-vm) that QEMU boots directly with OVMF it computes PCR 0 to 9,\n" +
+			"from its firmware, size, kernel, initial RAM disk and command line. The host of a virtual TPM can\n" +
+			"give it any value.\n\n" +
 			"For AMD SEV-SNP it computes the launch digest of a virtual machine from its firmware, processors\n" +
 			"and, with measured direct boot, kernel, initial RAM disk and command line. The digest of the\n" +
 			"launch document of an IMAGE is what HOST_DATA has to be.",
@@ -67,8 +74,12 @@ func measureLaunch(flags *launchFlags, vm vmFlags, args []string) (measured, err
 	switch {
 	case kind == tee.SNP:
 		return measureSNP(vm, p)
+	case kind == tee.TPM && p != nil:
+		return measured{}, usageError("the registers of a machine do not have an IMAGE in them", "leave it out")
+	case kind == tee.TPM:
+		return measureTPM(vm)
 	case kind != tee.Software:
-		return measured{}, usageError(fmt.Sprintf("this build measures no %s launches", kind), "use --tee software or --tee sev-snp")
+		return measured{}, usageError(fmt.Sprintf("this build measures no %s launches", kind), "use --tee software, sev-snp or tpm-vm")
 	case p == nil:
 		return measured{}, usageError("IMAGE is missing", "name a Wasm module or a static executable")
 	}
@@ -86,6 +97,9 @@ func (m measured) table(w io.Writer) {
 	}
 	if m.ImageDigest != "" {
 		row("Image", "%s sha256:%s", m.ImageKind, m.ImageDigest)
+	}
+	for i := range len(m.PCRs) {
+		row(fmt.Sprintf("PCR %d", i), "%s  %s", m.PCRs[strconv.Itoa(i)], expect.Covers(i))
 	}
 	if m.Simulated {
 		row("TEE", "%s (simulated)", m.TEE)

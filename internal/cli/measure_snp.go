@@ -2,35 +2,12 @@ package cli
 
 import (
 	"encoding/hex"
-	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strconv"
-
-	"github.com/spf13/pflag"
 
 	"github.com/cloister-cc/cloister/tee"
 	"github.com/cloister-cc/cloister/tee/snp/measure"
 )
-
-// vmFlags say which virtual machine is to be measured.
-type vmFlags struct {
-	firmware, kernel, initrd, cmdline string
-	cpu, features, vmm                string
-	vcpus                             int
-}
-
-func (f *vmFlags) register(flags *pflag.FlagSet) {
-	flags.StringVar(&f.firmware, "firmware", "", "sev-snp: firmware image (OVMF)")
-	flags.IntVar(&f.vcpus, "vcpus", 1, "sev-snp: virtual processors")
-	flags.StringVar(&f.cpu, "cpu", "", "sev-snp: model of the processors as QEMU names it, for example EPYC-Milan, or their signature, for example 0xa00f11")
-	flags.StringVar(&f.features, "guest-features", "0x1", "sev-snp: SEV_FEATURES that the guest is launched with")
-	flags.StringVar(&f.vmm, "vmm", string(measure.QEMU), "sev-snp: hypervisor: qemu, ec2 or gce")
-	flags.StringVar(&f.kernel, "kernel", "", "sev-snp: kernel that is booted directly (QEMU's kernel-hashes=on)")
-	flags.StringVar(&f.initrd, "initrd", "", "sev-snp: initial RAM disk of the kernel")
-	flags.StringVar(&f.cmdline, "cmdline", "", "sev-snp: command line of the kernel")
-}
 
 // measureSNP computes the launch digest of a guest of SEV-SNP. Its launch document, if
 // there is one, is what HOST_DATA has to be.
@@ -101,23 +78,4 @@ func (f *vmFlags) processor() (measure.CPU, error) {
 		return 0, usageError("--cpu: "+err.Error(), "")
 	}
 	return c, nil
-}
-
-// maxBootFile bounds a kernel or an initial RAM disk in bytes.
-const maxBootFile = 1 << 30
-
-// readBounded reads a file that is no larger than that.
-func readBounded(path string, most int64) (b []byte, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, &coded{status: exitUsage, code: "file", err: err}
-	}
-	b, err = io.ReadAll(io.LimitReader(f, most+1))
-	if err = errors.Join(err, f.Close()); err != nil {
-		return nil, err
-	}
-	if int64(len(b)) > most {
-		return nil, usageError(fmt.Sprintf("%s: more than %d bytes", path, most), "")
-	}
-	return b, nil
 }

@@ -1,0 +1,88 @@
+package cli
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+
+	"github.com/spf13/pflag"
+
+	"github.com/cloister-cc/cloister/compute/qemu/expect"
+	"github.com/cloister-cc/cloister/tee"
+	"github.com/cloister-cc/cloister/tee/snp/measure"
+)
+
+// vmFlags say which virtual machine is to be measured.
+type vmFlags struct {
+	firmware, kernel, initrd, cmdline string
+	cpu, features, vmm                string
+	vcpus, memory                     int
+}
+
+func (f *vmFlags) register(flags *pflag.FlagSet) {
+	flags.StringVar(&f.firmware, "firmware", "", "virtual machine: firmware image (OVMF)")
+	flags.IntVar(&f.vcpus, "vcpus", 1, "virtual machine: virtual processors")
+	flags.IntVar(&f.memory, "vm-memory", 256, "tpm-vm: memory of the virtual machine in MiB")
+	flags.StringVar(&f.cpu, "cpu", "", "sev-snp: model of the processors as QEMU names it, for example EPYC-Milan, or their signature, for example 0xa00f11")
+	flags.StringVar(&f.features, "guest-features", "0x1", "sev-snp: SEV_FEATURES that the guest is launched with")
+	flags.StringVar(&f.vmm, "vmm", string(measure.QEMU), "sev-snp: hypervisor: qemu, ec2 or gce")
+	flags.StringVar(&f.kernel, "kernel", "", "virtual machine: kernel that is booted directly")
+	flags.StringVar(&f.initrd, "initrd", "", "virtual machine: initial RAM disk of the kernel")
+	flags.StringVar(&f.cmdline, "cmdline", "", "virtual machine: command line of the kernel")
+}
+
+// measureTPM computes the registers of the TPM of a machine that QEMU boots.
+func measureTPM(f vmFlags) (measured, error) {
+	g := expect.Guest{MemoryMiB: f.memory, VCPUs: f.vcpus, CommandLine: f.cmdline}
+	for _, file := range []struct {
+		flag, path string
+		most       int64
+		into       *[]byte
+	}{{"firmware", f.firmware, expect.MaxFirmware, &g.Firmware}, {"kernel", f.kernel, maxBootFile, &g.Kernel}, {"initrd", f.initrd, maxBootFile, &g.Initrd}} {
+		if file.path == "" {
+			return measured{}, usageError("--"+file.flag+" is missing", "a machine is measured from its --firmware, --kernel and --initrd")
+		}
+		var err error
+		if *file.into, err = readBounded(file.path, file.most); err != nil {
+			return measured{}, err
+		}
+	}
+	p, err := expect.Of(g)
+	if err != nil {
+		c := &coded{status: exitUsage, code: "guest", err: err}
+		if errors.Is(err, expect.ErrFirmware) {
+			c.code, c.hint = "firmware", "known are: "
+			for digest, name := range expect.Known() {
+				c.hint += name + " (SHA-256 " + digest + ")"
+			}
+		}
+		return measured{}, c
+	}
+	m := measured{TEE: tee.TPM, Measurement: p.Measurement(), PCRs: map[string]string{}}
+	for i, v := range p {
+		m.PCRs[strconv.Itoa(i)] = hex.EncodeToString(v[:])
+	}
+	return m, nil
+}
+
+// maxBootFile bounds a kernel or an initial RAM disk in bytes.
+const maxBootFile = 1 << 30
+
+// readBounded reads a file that is no larger than that.
+func readBounded(path string, most int64) (b []byte, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, &coded{status: exitUsage, code: "file", err: err}
+	}
+	b, err = io.ReadAll(io.LimitReader(f, most+1))
+	if err = errors.Join(err, f.Close()); err != nil {
+		return nil, err
+	}
+	if int64(len(b)) > most {
+		return nil, usageError(fmt.Sprintf("%s: more than %d bytes", path, most), "")
+	}
+	return b, nil
+}
