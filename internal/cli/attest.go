@@ -53,7 +53,7 @@ type verifyFlags struct {
 	endorsements                                  []string
 	noPolicy                                      bool
 	cached                                        bool
-	cache, record, eventLog                       string
+	cache, record, eventLog, expected             string
 }
 
 func (a *app) attestVerify() *cobra.Command {
@@ -65,6 +65,7 @@ func (a *app) attestVerify() *cobra.Command {
 			"(a genuine hardware TEE, any code, no debug). It makes no network connection.\n\n" +
 			"The exit status is 0 if the evidence is accepted and 3 if it is refused.",
 		Example: "  cloister attest verify --evidence report.bin --endorsements vcek.der\n" +
+			"  cloister attest verify --evidence vm.json --endorsements tpm-ak.pem --policy vm.yaml --expected measured.json\n" +
 			"  cloister attest verify --evidence report.bin --endorsements certs/ --at 2026-01-01T00:00:00Z -o json",
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error { return a.verify(f) },
@@ -73,6 +74,7 @@ func (a *app) attestVerify() *cobra.Command {
 	fl := cmd.Flags()
 	fl.StringVar(&f.record, "record", "", "keep the verdict and all that it depends on in this directory (see cloister attest replay)")
 	fl.StringVar(&f.policy, "policy", "", "appraisal policy (YAML or JSON)")
+	fl.StringVar(&f.expected, "expected", "", "what the policy accepts: the output of instance measure -o json; a refusal names the registers that differ")
 	fl.BoolVar(&f.noPolicy, "no-policy", false, "verify only; whatever verifies is accepted, debug and simulated too")
 	return cmd
 }
@@ -99,9 +101,18 @@ func joinKinds(vs []tee.Verifier) string {
 }
 
 func (a *app) verify(f verifyFlags) error {
+	if f.expected != "" && f.noPolicy {
+		return usageError("--expected and --no-policy exclude each other", "")
+	}
 	c, err := a.verifyInput(f)
 	if err != nil {
 		return err
+	}
+	var expected measured
+	if f.expected != "" {
+		if expected, err = readExpected(f.expected, c.Policy); err != nil {
+			return err
+		}
 	}
 	name := "none"
 	if c.Policy != nil {
@@ -117,6 +128,9 @@ func (a *app) verify(f verifyFlags) error {
 	}
 	if v != nil {
 		out.Debug, out.Simulated = v.Claims.Debug, v.Claims.Simulated
+	}
+	if !r.Accepted {
+		out.Failures = append(out.Failures, expected.differences(v)...)
 	}
 	if f.record != "" {
 		archive, err := record.OpenArchive(f.record)
