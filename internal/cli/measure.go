@@ -4,6 +4,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -38,6 +40,7 @@ func (a *app) measureCommand() *cobra.Command {
 			"For a virtual machine with a TPM (tpm-vm) that QEMU boots directly with OVMF it computes PCR 0 to 9,\n" +
 			"from its firmware, size, kernel, initial RAM disk and command line. The host of a virtual TPM can\n" +
 			"give it any value.\n\n" +
+			"For AWS Nitro it computes PCR 0 to 2 and 8 of an enclave image file, or of its parts.\n\n" +
 			"For AMD SEV-SNP it computes the launch digest of a virtual machine from its firmware, processors\n" +
 			"and, with measured direct boot, kernel, initial RAM disk and command line. The digest of the\n" +
 			"launch document of an IMAGE is what HOST_DATA has to be.",
@@ -74,12 +77,14 @@ func measureLaunch(flags *launchFlags, vm vmFlags, args []string) (measured, err
 	switch {
 	case kind == tee.SNP:
 		return measureSNP(vm, p)
-	case kind == tee.TPM && p != nil:
+	case (kind == tee.TPM || kind == tee.Nitro) && p != nil:
 		return measured{}, usageError("the registers of a machine do not have an IMAGE in them", "leave it out")
+	case kind == tee.Nitro:
+		return measureNitro(vm)
 	case kind == tee.TPM:
 		return measureTPM(vm)
 	case kind != tee.Software:
-		return measured{}, usageError(fmt.Sprintf("this build measures no %s launches", kind), "use --tee software, sev-snp or tpm-vm")
+		return measured{}, usageError(fmt.Sprintf("this build measures no %s launches", kind), "use --tee software, sev-snp, tpm-vm or nitro")
 	case p == nil:
 		return measured{}, usageError("IMAGE is missing", "name a Wasm module or a static executable")
 	}
@@ -98,8 +103,13 @@ func (m measured) table(w io.Writer) {
 	if m.ImageDigest != "" {
 		row("Image", "%s sha256:%s", m.ImageKind, m.ImageDigest)
 	}
-	for i := range len(m.PCRs) {
-		row(fmt.Sprintf("PCR %d", i), "%s  %s", m.PCRs[strconv.Itoa(i)], expect.Covers(i))
+	for _, name := range slices.Sorted(maps.Keys(m.PCRs)) { // one digit each
+		n, _ := strconv.Atoi(name)
+		of := expect.Covers(n)
+		if m.TEE == tee.Nitro {
+			of = enclaveRegister(name)
+		}
+		row("PCR "+name, "%s  %s", m.PCRs[name], of)
 	}
 	if m.Simulated {
 		row("TEE", "%s (simulated)", m.TEE)

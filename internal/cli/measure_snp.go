@@ -39,7 +39,11 @@ func (f *vmFlags) guest() (g measure.Guest, err error) {
 	if f.firmware == "" {
 		return g, usageError("--firmware is missing", "name the OVMF image that the guest starts from: --firmware OVMF.fd")
 	}
-	if f.kernel == "" && (f.initrd != "" || f.cmdline != "") {
+	initrd, err := f.disk()
+	if err != nil {
+		return g, err
+	}
+	if f.kernel == "" && (initrd != "" || f.cmdline != "") {
 		return g, usageError("--initrd and --cmdline are of a kernel that is booted directly", "name it: --kernel FILE")
 	}
 	g = measure.Guest{VCPUs: f.vcpus, VMM: measure.VMM(f.vmm)}
@@ -56,8 +60,8 @@ func (f *vmFlags) guest() (g measure.Guest, err error) {
 		return g, nil
 	}
 	g.Kernel = &measure.Kernel{CommandLine: f.cmdline}
-	if g.Kernel.Image, err = readBounded(f.kernel, maxBootFile); err == nil && f.initrd != "" {
-		g.Kernel.Initrd, err = readBounded(f.initrd, maxBootFile)
+	if g.Kernel.Image, err = readBounded(f.kernel, maxBootFile); err == nil && initrd != "" {
+		g.Kernel.Initrd, err = readBounded(initrd, maxBootFile)
 	}
 	return g, err
 }

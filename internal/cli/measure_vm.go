@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -17,9 +18,11 @@ import (
 
 // vmFlags say which virtual machine is to be measured.
 type vmFlags struct {
-	firmware, kernel, initrd, cmdline string
-	cpu, features, vmm                string
-	vcpus, memory                     int
+	firmware, kernel, cmdline string
+	initrd                    []string
+	eif, write                string
+	cpu, features, vmm        string
+	vcpus, memory             int
 }
 
 func (f *vmFlags) register(flags *pflag.FlagSet) {
@@ -30,22 +33,35 @@ func (f *vmFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.features, "guest-features", "0x1", "sev-snp: SEV_FEATURES that the guest is launched with")
 	flags.StringVar(&f.vmm, "vmm", string(measure.QEMU), "sev-snp: hypervisor: qemu, ec2 or gce")
 	flags.StringVar(&f.kernel, "kernel", "", "virtual machine: kernel that is booted directly")
-	flags.StringVar(&f.initrd, "initrd", "", "virtual machine: initial RAM disk of the kernel")
+	flags.StringArrayVar(&f.initrd, "initrd", nil, "virtual machine: initial RAM disk of the kernel; repeatable for nitro")
+	flags.StringVar(&f.eif, "eif", "", "nitro: enclave image file")
+	flags.StringVar(&f.write, "write", "", "nitro: write the image of --kernel, --cmdline and --initrd to this file")
 	flags.StringVar(&f.cmdline, "cmdline", "", "virtual machine: command line of the kernel")
+}
+
+// disk is the initial RAM disk where there can be one at most.
+func (f *vmFlags) disk() (string, error) {
+	if len(f.initrd) > 1 {
+		return "", usageError("--initrd is given more than once", "only enclaves of Nitro have several")
+	}
+	return strings.Join(f.initrd, ""), nil
 }
 
 // measureTPM computes the registers of the TPM of a machine that QEMU boots.
 func measureTPM(f vmFlags) (measured, error) {
 	g := expect.Guest{MemoryMiB: f.memory, VCPUs: f.vcpus, CommandLine: f.cmdline}
+	initrd, err := f.disk()
+	if err != nil {
+		return measured{}, err
+	}
 	for _, file := range []struct {
 		flag, path string
 		most       int64
 		into       *[]byte
-	}{{"firmware", f.firmware, expect.MaxFirmware, &g.Firmware}, {"kernel", f.kernel, maxBootFile, &g.Kernel}, {"initrd", f.initrd, maxBootFile, &g.Initrd}} {
+	}{{"firmware", f.firmware, expect.MaxFirmware, &g.Firmware}, {"kernel", f.kernel, maxBootFile, &g.Kernel}, {"initrd", initrd, maxBootFile, &g.Initrd}} {
 		if file.path == "" {
 			return measured{}, usageError("--"+file.flag+" is missing", "a machine is measured from its --firmware, --kernel and --initrd")
 		}
-		var err error
 		if *file.into, err = readBounded(file.path, file.most); err != nil {
 			return measured{}, err
 		}
