@@ -3,6 +3,8 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 
 	"github.com/cloister-cc/cloister/attest"
@@ -31,22 +33,38 @@ func readExpected(path string, p *attest.Policy) (m measured, err error) {
 	return m, nil
 }
 
-// differences say which registers of a machine with a TPM are not the expected ones,
-// and what is measured into them: a measurement is over all of them, and alone says
-// only that one differs.
+// differences say which registers of a machine with a TPM, or of an enclave of Nitro,
+// are not the expected ones, and what is measured into them: a measurement is over
+// several parts, and alone says only that one differs.
 func (m measured) differences(v *attest.Verified) []tee.Failure {
-	if v == nil {
+	if v == nil || v.Claims.TEE != m.TEE {
 		return nil
 	}
-	pcrs, _ := v.Claims.Vendor["pcrs"].(map[string]any)
-	bank, _ := pcrs["sha256"].(map[string]any)
+	values, _ := v.Claims.Vendor["pcrs"].(map[string]any)
+	if m.TEE == tee.TPM {
+		values, _ = values["sha256"].(map[string]any)
+	}
 	var out []tee.Failure
-	for i := range expect.Registers {
-		name := strconv.Itoa(i)
-		want, got := m.PCRs[name], fmt.Sprint(bank[name])
-		if want != "" && got != want {
-			out = append(out, tee.Failure{Code: attest.CodeMeasurement, Claim: "PCR " + name, Want: want, Got: got, Hint: "another " + expect.Covers(i)})
+	for _, name := range m.registers() {
+		got, ok := values[name].(string)
+		if !ok {
+			got = "none"
+		}
+		if want := m.PCRs[name]; got != want {
+			out = append(out, tee.Failure{Code: attest.CodeMeasurement, Claim: "PCR " + name, Want: want, Got: got, Hint: "what differs: " + m.registerOf(name)})
 		}
 	}
 	return out
+}
+
+// registers are the names of the registers, which have one digit, in order.
+func (m measured) registers() []string { return slices.Sorted(maps.Keys(m.PCRs)) }
+
+// registerOf says what is measured into a register.
+func (m measured) registerOf(name string) string {
+	if m.TEE == tee.Nitro {
+		return map[string]string{"0": "image", "1": "kernel, command line, or first RAM disk", "2": "other RAM disk", "8": "certificate that signed the image"}[name]
+	}
+	n, _ := strconv.Atoi(name)
+	return expect.Covers(n)
 }

@@ -11,9 +11,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cloister-cc/cloister/attest"
 	"github.com/cloister-cc/cloister/compute/qemu/expect"
 	"github.com/cloister-cc/cloister/tee"
 	"github.com/cloister-cc/cloister/tee/eventlog"
+	"github.com/cloister-cc/cloister/tee/nitro"
+	"github.com/cloister-cc/cloister/tee/nitro/nitrotest"
 	"github.com/cloister-cc/cloister/tee/tpm"
 	"github.com/cloister-cc/cloister/tee/tpm/tpmtest"
 )
@@ -69,7 +72,7 @@ func TestExpected(t *testing.T) {
 	other[9][0] ^= 1
 	other[0][0] ^= 1
 	status, out := verify(computed(other))
-	for _, text := range []string{"measurement: PCR 9", "another kernel command line", "measurement: PCR 0", "another firmware"} {
+	for _, text := range []string{"measurement: PCR 9", "what differs: kernel command line", "measurement: PCR 0", "what differs: firmware"} {
 		if status != exitRefused || !strings.Contains(out, text) {
 			t.Errorf("%d, no %q in %s", status, text, out)
 		}
@@ -84,5 +87,32 @@ func TestExpected(t *testing.T) {
 	}
 	if status, out := verify(computed(p), "--no-policy"); status != exitUsage {
 		t.Errorf("%d %s", status, out)
+	}
+}
+
+// TestExpectedEnclave: the same of an enclave of Nitro.
+func TestExpectedEnclave(t *testing.T) {
+	aws := nitrotest.New(t)
+	e := aws.Enclave(t)
+	v, err := attest.NewVerifier(nitro.New()).Verify(e.Evidence(t, e.Fields()), aws.Input(), attest.WithoutFreshness())
+	if err != nil {
+		t.Fatal(err)
+	}
+	pcrs := v.Claims.Vendor["pcrs"].(map[string]any)
+	m := measured{TEE: tee.Nitro, Measurement: v.Claims.Measurement, PCRs: map[string]string{}}
+	for _, name := range []string{"0", "1", "2", "8"} {
+		m.PCRs[name] = pcrs[name].(string)
+	}
+	if got := m.differences(v); got != nil {
+		t.Errorf("%v", got)
+	}
+	m.PCRs["2"] = strings.Repeat("00", 48)
+	m.PCRs["9"] = strings.Repeat("00", 48)
+	got := m.differences(v)
+	if len(got) != 1 && len(got) != 2 || got[0].Claim != "PCR 2" || got[0].Hint != "what differs: other RAM disk" {
+		t.Errorf("%v", got)
+	}
+	if got := (measured{TEE: tee.TPM, PCRs: m.PCRs}).differences(v); got != nil {
+		t.Errorf("of another TEE: %v", got)
 	}
 }

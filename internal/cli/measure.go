@@ -4,13 +4,9 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
-	"maps"
-	"slices"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
-	"github.com/cloister-cc/cloister/compute/qemu/expect"
 	csoftware "github.com/cloister-cc/cloister/compute/software"
 	"github.com/cloister-cc/cloister/tee"
 	"github.com/cloister-cc/cloister/tee/software"
@@ -103,13 +99,8 @@ func (m measured) table(w io.Writer) {
 	if m.ImageDigest != "" {
 		row("Image", "%s sha256:%s", m.ImageKind, m.ImageDigest)
 	}
-	for _, name := range slices.Sorted(maps.Keys(m.PCRs)) { // one digit each
-		n, _ := strconv.Atoi(name)
-		of := expect.Covers(n)
-		if m.TEE == tee.Nitro {
-			of = enclaveRegister(name)
-		}
-		row("PCR "+name, "%s  %s", m.PCRs[name], of)
+	for _, name := range m.registers() {
+		row("PCR "+name, "%s  %s", m.PCRs[name], m.registerOf(name))
 	}
 	if m.Simulated {
 		row("TEE", "%s (simulated)", m.TEE)

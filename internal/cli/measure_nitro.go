@@ -68,8 +68,3 @@ func (f *vmFlags) enclaveImage() (eif.Image, error) {
 	}
 	return image, nil
 }
-
-// enclaveRegister says what a register of an enclave is of.
-func enclaveRegister(name string) string {
-	return map[string]string{"0": "the image", "1": "kernel, command line, first RAM disk", "2": "other RAM disks", "8": "certificate that signed it; zero for none"}[name]
-}
