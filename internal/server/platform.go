@@ -15,6 +15,7 @@ import (
 	"github.com/cloister-cc/cloister/internal/tap"
 	"github.com/cloister-cc/cloister/internal/unixsock"
 	"github.com/cloister-cc/cloister/tee/software"
+	"golang.org/x/sys/unix"
 )
 
 // PlatformCommand is the hidden command of this binary that is the software
@@ -55,11 +56,7 @@ const platformStart = 20 * time.Second
 // keepPlatform makes sure that a platform runs, now and until ctx ends. It
 // returns when the first one answers.
 func keepPlatform(ctx context.Context, paths datadir.Paths, record tap.Dir, logger *slog.Logger) (software.PlatformInfo, error) {
-	exited, err := ensurePlatform(ctx, paths, record)
-	if err != nil {
-		return software.PlatformInfo{}, err
-	}
-	client, err := software.Connect(paths.PlatformSocket())
+	client, exited, err := ensurePlatform(ctx, paths, record)
 	if err != nil {
 		return software.PlatformInfo{}, err
 	}
@@ -77,7 +74,7 @@ func keepPlatform(ctx context.Context, paths datadir.Paths, record tap.Dir, logg
 				return // it ended because we do
 			}
 			logger.WarnContext(ctx, "software TEE platform ended; starting it again")
-			if exited, err = ensurePlatform(ctx, paths, record); err != nil {
+			if _, exited, err = ensurePlatform(ctx, paths, record); err != nil {
 				logger.ErrorContext(ctx, "software TEE platform does not start", slog.Any("error", err))
 				exited = nil
 			}
@@ -88,13 +85,37 @@ func keepPlatform(ctx context.Context, paths datadir.Paths, record tap.Dir, logg
 
 // ensurePlatform adopts the running platform (then the channel is nil) or
 // starts one and waits until it answers.
-func ensurePlatform(ctx context.Context, paths datadir.Paths, record tap.Dir) (<-chan struct{}, error) {
-	if _, err := software.Connect(paths.PlatformSocket()); err == nil {
-		return nil, nil
+func ensurePlatform(ctx context.Context, paths datadir.Paths, record tap.Dir) (*software.Client, <-chan struct{}, error) {
+	if c, err := software.Connect(paths.PlatformSocket()); err == nil {
+		return c, nil, nil
 	}
+	exited, err := startPlatform(paths, record)
+	if err != nil {
+		return nil, nil, fmt.Errorf("start software TEE platform: %w", err)
+	}
+	deadline := time.Now().Add(platformStart)
+	for {
+		if c, err := software.Connect(paths.PlatformSocket()); err == nil {
+			return c, exited, nil
+		}
+		select {
+		case <-exited:
+			return nil, nil, fmt.Errorf("start software TEE platform: it ended: %s", tail(paths.PlatformLog()))
+		case <-ctx.Done():
+			return nil, nil, ctx.Err()
+		case <-time.After(2 * time.Millisecond):
+		}
+		if time.Now().After(deadline) {
+			return nil, nil, errors.New("start software TEE platform: it does not answer")
+		}
+	}
+}
+
+// startPlatform starts a platform; the channel is closed when it has ended.
+func startPlatform(paths datadir.Paths, record tap.Dir) (<-chan struct{}, error) {
 	log, err := os.OpenFile(paths.PlatformLog(), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("start software TEE platform: %w", err)
+		return nil, err
 	}
 	defer func() { _ = log.Close() }()
 	cmd := exec.Command("/proc/self/exe", PlatformCommand, paths.Data, string(record))
@@ -103,26 +124,11 @@ func ensurePlatform(ctx context.Context, paths datadir.Paths, record tap.Dir) (<
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // survives its supervisor
 	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start software TEE platform: %w", err)
+		return nil, err
 	}
 	exited := make(chan struct{})
 	go func() { _ = cmd.Wait(); close(exited) }()
-	deadline := time.Now().Add(platformStart)
-	for {
-		if _, err := software.Connect(paths.PlatformSocket()); err == nil {
-			return exited, nil
-		}
-		select {
-		case <-exited:
-			return nil, fmt.Errorf("start software TEE platform: it ended: %s", tail(paths.PlatformLog()))
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(2 * time.Millisecond):
-		}
-		if time.Now().After(deadline) {
-			return nil, errors.New("start software TEE platform: it does not answer")
-		}
-	}
+	return exited, nil
 }
 
 // tail returns the end of a short log, for an error message.
@@ -138,7 +144,11 @@ func tail(path string) string {
 	return string(b)
 }
 
-// stopPlatform ends the platform once nothing uses it any more.
+// platformStop bounds how long a platform may take to end.
+const platformStop = 10 * time.Second
+
+// stopPlatform ends the platform once nothing uses it any more, and waits until it
+// has: whoever starts next would adopt one that is about to end.
 func stopPlatform(paths datadir.Paths) error {
 	c, err := unixsock.Dial(context.Background(), paths.PlatformSocket())
 	if err != nil {
@@ -149,5 +159,26 @@ func stopPlatform(paths datadir.Paths) error {
 	if err != nil {
 		return err
 	}
-	return syscall.Kill(pid, syscall.SIGTERM)
+	process, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return os.NewSyscallError("pidfd_open", err)
+	}
+	defer func() { _ = unix.Close(process) }()
+	if err := unix.PidfdSendSignal(process, unix.SIGTERM, nil, 0); err != nil {
+		return os.NewSyscallError("pidfd_send_signal", err)
+	}
+	deadline := time.Now().Add(platformStop)
+	for {
+		left := max(0, time.Until(deadline).Milliseconds())
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(process), Events: unix.POLLIN}}, int(left)) // readable once it has ended
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return os.NewSyscallError("poll", err)
+		case n > 0:
+			return nil
+		default:
+			return fmt.Errorf("process %d does not end", pid)
+		}
+	}
 }
