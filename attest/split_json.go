@@ -12,9 +12,9 @@ import (
 // SplitObject returns the members of one JSON object as they stand, and refuses what
 // [DecodeExact] refuses of it: names that are not among those given, names twice, and
 // bytes after it. What is inside of members that are objects or lists is valid JSON,
-// and nothing more is known of it. It is for objects that hold evidence: a long text
-// takes a tenth of the time that encoding/json takes for it. The result shares its
-// memory with b.
+// and nothing more is known of it. It is for objects that hold evidence, for it does
+// not go through a long text byte by byte as often as encoding/json does (compare
+// BenchmarkSplitObject). The result shares its memory with b.
 func SplitObject(b []byte, names ...string) (map[string]json.RawMessage, error) {
 	s := splitter{b: b}
 	if s.next() != '{' {

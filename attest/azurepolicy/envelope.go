@@ -233,7 +233,7 @@ func (m Message) policy() (string, error) {
 // DecodeBase64 reads any of the four forms of base64: either alphabet, padded or
 // not. Mixed alphabets, line breaks and bits that do not count are refused.
 func DecodeBase64(s string) ([]byte, error) {
-	// Evidence is long: a search for one byte takes a tenth of that for any of two.
+	// Evidence is long, and a search for one byte is much faster than for any of two.
 	has := func(c byte) bool { return strings.IndexByte(s, c) >= 0 }
 	if has('\r') || has('\n') {
 		return nil, errors.New("base64 with line breaks")

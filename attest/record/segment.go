@@ -10,14 +10,15 @@ import (
 )
 
 // A segment is a file of records and of the evidence that they are of, or the request
-// of a provider that it came in, one after the other, to which entries are only ever added: a million records are a few dozen
-// files. Each entry has a header
+// of a provider that it came in, one after the other, to which entries are only ever
+// added: a million records are a few dozen files. Each entry has a header
 //
 //	magic "clrc", "clev" or "clrq" · length of the body, u32 little endian · its SHA-256
 //
 // and then its body, a record's or evidence's canonical form or a request as it came,
-// so that the SHA-256 is its name. Whoever adds one writes it whole, so that only the end of a segment can
-// be cut off by a crash, and nothing is ever added behind such an end.
+// so that the SHA-256 is its name. Whoever adds one writes it whole, so that only the
+// end of a segment can be cut off by a crash, and nothing is ever added behind such an
+// end.
 const (
 	segmentHeader = magicSize + 4 + sha256.Size
 	magicSize     = 4

@@ -4,8 +4,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strconv"
 	"strings"
 
@@ -87,15 +85,11 @@ func measureTPM(f vmFlags) (measured, error) {
 // maxBootFile bounds a kernel or an initial RAM disk in bytes.
 const maxBootFile = 1 << 30
 
-// readBounded reads a file that is no larger than that.
-func readBounded(path string, most int64) (b []byte, err error) {
-	f, err := os.Open(path)
+// readBounded reads a file, and refuses one that is larger than that.
+func readBounded(path string, most int64) ([]byte, error) {
+	b, err := readLimited(path, most+1)
 	if err != nil {
 		return nil, &coded{status: exitUsage, code: "file", err: err}
-	}
-	b, err = io.ReadAll(io.LimitReader(f, most+1))
-	if err = errors.Join(err, f.Close()); err != nil {
-		return nil, err
 	}
 	if int64(len(b)) > most {
 		return nil, usageError(fmt.Sprintf("%s: more than %d bytes", path, most), "")

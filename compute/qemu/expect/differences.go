@@ -7,10 +7,9 @@ import (
 
 // Difference is a register that has another value than the expected one.
 type Difference struct {
-	PCR       int    `json:"pcr"`
+	PCR       int
 	Want, Got string // hex; Got is empty for a register that is not there
-	// Of is what is measured into it.
-	Of string `json:"of"`
+	Of        string // what is measured into it
 }
 
 // String says which register differs and what that is of.

@@ -283,3 +283,16 @@ func Example() {
 	}
 	fmt.Println("measurement:", pcrs.Measurement())
 }
+
+func ExamplePCRs_Differences() {
+	var computed expect.PCRs // of a guest, by expect.Of
+	measured := map[uint32][]byte{}
+	for i := range uint32(expect.Registers) {
+		measured[i] = make([]byte, 32)
+	}
+	measured[9][0] = 0xFF
+	for _, d := range computed.Differences(measured) {
+		fmt.Println(d)
+	}
+	// Output: PCR 9 differs: kernel command line, or initial RAM disk (want 0000000000000000…, got ff00000000000000)
+}

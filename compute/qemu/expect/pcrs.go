@@ -108,14 +108,20 @@ func Of(g Guest) (PCRs, error) {
 
 // text16 is a text as UEFI has it: UTF-16, little endian, with a zero at its end.
 func text16(s string) ([]byte, error) {
-	var b []byte
-	for _, c := range utf16.Encode([]rune(s)) {
+	for _, c := range []byte(s) {
 		if c == 0 || c > 0x7F {
 			return nil, fmt.Errorf("%w: the command line has other than ASCII characters", ErrGuest)
 		}
+	}
+	return appendText(nil, s+"\x00"), nil
+}
+
+// appendText appends a text in UTF-16, little endian.
+func appendText(b []byte, s string) []byte {
+	for _, c := range utf16.Encode([]rune(s)) {
 		b = binary.LittleEndian.AppendUint16(b, c)
 	}
-	return append(b, 0, 0), nil
+	return b
 }
 
 // secureBootOff are the variables of secure boot without keys (UEFI_VARIABLE_DATA).
@@ -125,10 +131,7 @@ func secureBootOff() [][]byte {
 	variable := func(guid []byte, name string, data ...byte) []byte {
 		b := binary.LittleEndian.AppendUint64(bytes.Clone(guid), uint64(len(name)))
 		b = binary.LittleEndian.AppendUint64(b, uint64(len(data)))
-		for _, c := range utf16.Encode([]rune(name)) {
-			b = binary.LittleEndian.AppendUint16(b, c)
-		}
-		return append(b, data...)
+		return append(appendText(b, name), data...)
 	}
 	return [][]byte{
 		variable(global, "SecureBoot", 0), variable(global, "PK"), variable(global, "KEK"), variable(security, "db"), variable(security, "dbx"),
@@ -143,8 +146,5 @@ func bootOptions() [][]byte {
 	p, _ := hex.DecodeString(path)
 	option := binary.LittleEndian.AppendUint32(nil, 0x109) // active, hidden, an application
 	option = binary.LittleEndian.AppendUint16(option, uint16(len(p)))
-	for _, c := range utf16.Encode([]rune("UiApp\x00")) {
-		option = binary.LittleEndian.AppendUint16(option, c)
-	}
-	return [][]byte{{0, 0}, append(option, p...)}
+	return [][]byte{{0, 0}, append(appendText(option, "UiApp\x00"), p...)}
 }

@@ -10,7 +10,6 @@ import (
 
 // Bounds of an image.
 const (
-	MaxImage      = 4 << 30  // bytes
 	MaxSections   = 32       // of one image
 	maxSignature  = 32 << 10 // bytes
 	headerSize    = 548
