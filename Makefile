@@ -49,7 +49,7 @@ azure: ## Microsoft's own clients against a running platform (needs node, openss
 	./test/azure/run
 
 BOOTS ?= 20
-vm: ## boot BOOTS machines under emulation, and compare computed with measured (Debian)
+vm: ## boot BOOTS machines under emulation: computed and measured; and what their host tampers with (Debian)
 	CLOISTER_VM_BOOTS=$(BOOTS) ./test/vm/run
 
 mutations: ## the long runs of tests that change every byte of evidence

@@ -156,6 +156,9 @@ func (a *Appraiser) checkCode(r *refusals, c tee.Claims) {
 			r.add(CodeMeasurement, "measurement", short(a.policy.Measurements), c.Measurement.String(), "other code runs; if it is the intended release, add its measurement")
 		}
 	}
+	if c.LaunchByGuest && a.measurements == nil && (a.launchDigests != nil || len(a.policy.Signers) > 0) {
+		r.add(CodeMeasurement, "measurement", "one that the policy names", c.Measurement.String(), "on this TEE the guest itself says what it launched, and any guest can say anything: name the measurements of guests that you trust")
+	}
 	if a.launchDigests != nil && !a.launchDigests[string(c.LaunchDigest)] {
 		r.add(CodeLaunchDigest, "launch_digest", short(a.policy.LaunchDigests), hex.EncodeToString(c.LaunchDigest), "the image, its arguments or its settings differ from the accepted launch document")
 	}

@@ -50,6 +50,17 @@ func TestAppraise(t *testing.T) {
 		{"no launch digest", func(_ *attest.Policy, v *attest.Verified) { v.Claims.LaunchDigest = nil }, []tee.Code{attest.CodeLaunchDigest}},
 		{"launch digest not asked for", func(p *attest.Policy, v *attest.Verified) { p.LaunchDigests, v.Claims.LaunchDigest = nil, nil }, nil},
 
+		{"launch by the guest's own word", func(_ *attest.Policy, v *attest.Verified) { v.Claims.LaunchByGuest = true }, nil},
+		{"launch by any guest's own word", func(p *attest.Policy, v *attest.Verified) {
+			p.Measurements, p.Signers, v.Claims.LaunchByGuest = []string{attest.Any}, nil, true
+		}, []tee.Code{attest.CodeMeasurement}},
+		{"signer by any guest's own word", func(p *attest.Policy, v *attest.Verified) {
+			p.Measurements, p.LaunchDigests, v.Claims.LaunchByGuest = nil, nil, true
+		}, []tee.Code{attest.CodeMeasurement}},
+		{"any guest, and nothing that it says", func(p *attest.Policy, v *attest.Verified) {
+			p.Measurements, p.LaunchDigests, p.Signers, v.Claims.LaunchByGuest = []string{attest.Any}, nil, nil, true
+		}, nil},
+
 		{"unsigned", func(_ *attest.Policy, v *attest.Verified) { v.Claims.Signer = nil }, []tee.Code{attest.CodeSigner}},
 		{"another signer", func(_ *attest.Policy, v *attest.Verified) { v.Claims.Signer[0] = 1 }, []tee.Code{attest.CodeSigner}},
 		{"another product", func(_ *attest.Policy, v *attest.Verified) { v.Claims.Product = 1 }, []tee.Code{attest.CodeSigner}},

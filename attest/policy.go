@@ -48,7 +48,9 @@ type Policy struct {
 	// Measurements are launch measurements in hex, or ["any"]. "any" still wants
 	// one: evidence that measures nothing is refused.
 	Measurements []string `json:"measurements,omitempty"`
-	// LaunchDigests are SHA-256 digests of launch documents in hex.
+	// LaunchDigests are SHA-256 digests of launch documents in hex. Where the guest
+	// itself says what it launched (tee.Claims.LaunchByGuest), they and Signers are
+	// refused without Measurements by name.
 	LaunchDigests []string `json:"launch_digests,omitempty"`
 	// Signers accept any image of a signer's product from a security version on.
 	Signers []SignerRule `json:"signers,omitempty"`

@@ -33,7 +33,7 @@ func (s *Supervisor) Create(ctx context.Context, c Create) (Instance, error) {
 	if err != nil {
 		return Instance{}, err
 	}
-	expected, err := driver.Expect(c.Spec.Launch)
+	expected, err := driver.Expect(c.Spec)
 	if err != nil {
 		return Instance{}, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
@@ -45,7 +45,7 @@ func (s *Supervisor) Create(ctx context.Context, c Create) (Instance, error) {
 		}
 		id = hex.EncodeToString(b[:])
 	}
-	intent := Intent{ID: id, Name: c.Name, Created: time.Now().UTC(), Spec: c.Spec, Expected: expected, Want: WantStopped}
+	intent := Intent{ID: id, Name: c.Name, Created: time.Now().UTC(), Spec: c.Spec, Expected: expected.Measurement, ExpectedRegisters: expected.Registers, Simulated: expected.Simulated, Want: WantStopped}
 	if c.Start {
 		intent.Want, intent.Epoch = WantRunning, 1
 	}

@@ -62,6 +62,9 @@ type Intent struct {
 	Created  time.Time       `json:"created"`
 	Spec     Spec            `json:"spec"`
 	Expected tee.Measurement `json:"expected_measurement"`
+	// ExpectedRegisters are what it is over.
+	ExpectedRegisters map[string]string `json:"expected_registers,omitempty"`
+	Simulated         bool              `json:"simulated,omitempty"`
 	// Want is "running", "stopped" or "deleted".
 	Want  string `json:"want"`
 	Epoch int    `json:"epoch"`

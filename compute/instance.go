@@ -46,6 +46,15 @@ type Spec struct {
 	// Env are the operator's values for the names in Launch.OperatorEnv.
 	Env     map[string]string `json:"env,omitempty"`
 	Restart Restart           `json:"restart,omitempty"`
+	// Size is that of a virtual machine; the zero value is one that the launch
+	// document fits into.
+	Size Size `json:"size,omitzero"`
+}
+
+// Size is how large a virtual machine is. It is measured.
+type Size struct {
+	VCPUs     int `json:"vcpus"`
+	MemoryMiB int `json:"memory_mib"`
 }
 
 // Instance is one confidential instance.
@@ -54,9 +63,13 @@ type Instance struct {
 	Name    string    `json:"name"` // unique while the instance exists
 	Created time.Time `json:"created"`
 	Spec    Spec      `json:"spec"`
-	// Expected is the measurement computed before anything started.
-	Expected tee.Measurement `json:"expected_measurement"`
-	Status   Status          `json:"status"`
+	// Expected is the measurement computed before anything started, and
+	// ExpectedRegisters what it is over, where it is over several.
+	Expected          tee.Measurement   `json:"expected_measurement"`
+	ExpectedRegisters map[string]string `json:"expected_registers,omitempty"`
+	// Simulated says that its TEE is none.
+	Simulated bool   `json:"simulated"`
+	Status    Status `json:"status"`
 }
 
 // Status is what an instance does, as its host sees it. Nobody outside the host
@@ -71,6 +84,8 @@ type Status struct {
 	Message  string        `json:"message,omitempty"`
 	Hint     string        `json:"hint,omitempty"`
 	Failures []tee.Failure `json:"failures,omitempty"`
+	// Differences say what of the evidence is not as expected.
+	Differences []tee.Failure `json:"differences,omitempty"`
 	// ExitCode is the program's status once it has ended by itself.
 	ExitCode *int `json:"exit_code,omitempty"`
 	// StartedAt and ReadyAt bracket the time from start to attested.

@@ -7,6 +7,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/cloister-cc/cloister/tee"
 )
 
 // keeper keeps one instance in line with its intent.
@@ -30,7 +32,10 @@ func (k *keeper) instance() Instance {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	i := k.intent
-	return Instance{ID: i.ID, Name: i.Name, Created: i.Created, Spec: i.Spec, Expected: i.Expected, Status: k.status}
+	return Instance{
+		ID: i.ID, Name: i.Name, Created: i.Created, Spec: i.Spec, Expected: i.Expected, ExpectedRegisters: i.ExpectedRegisters, Status: k.status,
+		Simulated: i.Simulated || i.Spec.TEE == tee.Software, // an older release did not write it down
+	}
 }
 
 // want changes and commits the intent. A start of something that has ended is a

@@ -26,10 +26,11 @@ type fakeDriver struct{}
 
 func (fakeDriver) Kind() tee.Kind                           { return tee.Software }
 func (fakeDriver) Probe(context.Context) compute.Capability { return compute.Capability{} }
-func (fakeDriver) Expect(d launch.Document) (tee.Measurement, error) {
-	digest, err := d.Digest()
-	return digest[:], err
+func (fakeDriver) Expect(s compute.Spec) (compute.Expectation, error) {
+	digest, err := s.Launch.Digest()
+	return compute.Expectation{Measurement: digest[:], Registers: map[string]string{"0": "00"}}, err
 }
+func (fakeDriver) Compare(compute.Expectation, tee.Evidence) []tee.Failure { return nil }
 func (fakeDriver) Boot(context.Context, compute.Boot) (compute.Machine, error) {
 	return nil, errors.New("not here")
 }

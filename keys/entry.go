@@ -22,6 +22,7 @@ type entry struct {
 	Key     *keyEntry    `cbor:"1,keyasint,omitempty"`
 	Policy  *policyEntry `cbor:"2,keyasint,omitempty"`
 	Receipt *Receipt     `cbor:"3,keyasint,omitempty"`
+	Boot    *bootEntry   `cbor:"4,keyasint,omitempty"`
 }
 
 // keyEntry makes a key, or a new version of one.

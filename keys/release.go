@@ -34,6 +34,11 @@ func (s *Service) Release(_ context.Context, r ReleaseRequest) (ReleaseResponse,
 		}
 		return ReleaseResponse{}, err
 	}
+	boot, err := s.admit(v.Claims, r.Boot)
+	if err != nil {
+		s.refused(c, v, err)
+		return ReleaseResponse{}, err
+	}
 	lease := shortestLease(granted)
 	out := ReleaseResponse{Expires: now.Add(lease), LeaseSeconds: int(lease.Seconds())}
 	if !r.Renew && len(granted) > 0 {
@@ -47,10 +52,26 @@ func (s *Service) Release(_ context.Context, r ReleaseRequest) (ReleaseResponse,
 	}
 	out.Token = token.Text
 	// Nothing leaves before its receipt is durable, and what the receipt names.
-	if out.Receipts, err = s.leaveReceipts(r, c, v, granted, token, now, out.Expires); err != nil {
+	if out.Receipts, err = s.leaveReceipts(r, c, v, granted, boot, token, now, out.Expires); err != nil {
 		return ReleaseResponse{}, err
 	}
 	return out, nil
+}
+
+// admit refuses a release for other reasons than a policy's. It returns what is to be
+// kept with it.
+func (s *Service) admit(c tee.Claims, token []byte) (entries [][]byte, err error) {
+	if s.cfg.Admit != nil {
+		if err := s.cfg.Admit(c); err != nil {
+			return nil, err
+		}
+	}
+	boot, err := s.admitBoot(c, token)
+	if err != nil || boot == nil {
+		return nil, err
+	}
+	b, err := entry{Boot: boot}.encode()
+	return [][]byte{b}, err
 }
 
 // verify proves that the evidence is genuine and was made for this request: by
@@ -148,7 +169,7 @@ func policyOf(granted []*key) [32]byte {
 	return [32]byte(b[:32])
 }
 
-func (s *Service) leaveReceipts(r ReleaseRequest, c record.Case, v *attest.Verified, granted []*key, token Token, now, expires time.Time) ([]uint64, error) {
+func (s *Service) leaveReceipts(r ReleaseRequest, c record.Case, v *attest.Verified, granted []*key, boot [][]byte, token Token, now, expires time.Time) ([]uint64, error) {
 	action := "release"
 	if r.Renew {
 		action = "renew"
@@ -166,5 +187,5 @@ func (s *Service) leaveReceipts(r ReleaseRequest, c record.Case, v *attest.Verif
 			Verdict: names[i],
 		}
 	}
-	return s.commitReceipts(nil, receipts, verdicts)
+	return s.commitReceipts(boot, receipts, verdicts)
 }

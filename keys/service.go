@@ -31,6 +31,9 @@ type Config struct {
 	// nothing is released any more. The record for a release of no keys names no
 	// policy. Nil keeps none.
 	Keep func([]record.Prepared) error
+	// Admit refuses a release for what the claims say, whatever policies say. Nil
+	// refuses nothing.
+	Admit func(tee.Claims) error
 	// Refused is told of each verdict that led to none. Nil is told nothing.
 	Refused func(record.Case, record.Record)
 	// Issue makes the attestation result that goes with a release.
@@ -56,9 +59,10 @@ type Service struct {
 
 	mu       sync.RWMutex
 	keys     map[string]*key
-	receipts []Ref    // of receipt number i+1
-	head     [32]byte // digest of the last receipt
-	number   uint64   // of the last receipt
+	receipts []Ref                // of receipt number i+1
+	head     [32]byte             // digest of the last receipt
+	number   uint64               // of the last receipt
+	boots    map[string]bootEntry // by platform
 }
 
 // key is one key with its current policy.
@@ -75,7 +79,7 @@ func New(cfg Config) *Service {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Service{cfg: cfg, nonces: newNonces(cfg.Now), keys: map[string]*key{}}
+	return &Service{cfg: cfg, nonces: newNonces(cfg.Now), keys: map[string]*key{}, boots: map[string]bootEntry{}}
 }
 
 // Replay takes one entry of the log, oldest first.
@@ -89,6 +93,9 @@ func (s *Service) Replay(ref Ref, b []byte) error {
 		return s.applyKey(*e.Key)
 	case e.Policy != nil:
 		return s.applyPolicy(*e.Policy)
+	case e.Boot != nil:
+		s.boots[e.Boot.Platform] = *e.Boot
+		return nil
 	case e.Receipt != nil:
 		if e.Receipt.Number != s.number+1 || string(e.Receipt.Previous) != string(s.head[:]) {
 			return errors.New("receipts are not in order")

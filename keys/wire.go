@@ -27,6 +27,8 @@ type ReleaseRequest struct {
 	// Renew only renews the lease of keys released before: the answer holds no
 	// key.
 	Renew bool `json:"renew,omitempty"`
+	// Boot is the boot token of a machine with a TPM; see [Service.BeginBoot].
+	Boot []byte `json:"boot,omitempty"`
 }
 
 // ReleaseResponse is the answer: all the keys asked for, or an error.

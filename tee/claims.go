@@ -56,6 +56,10 @@ type Claims struct {
 	Signer  []byte
 	Product uint32
 	SVN     uint32
+	// LaunchByGuest says that LaunchDigest, Signer, Product, SVN and InstanceID are
+	// the word of the guest that runs, and not of the TEE: they are worth as much as
+	// its Measurement, and a policy that relies on them has to name that.
+	LaunchByGuest bool
 	// ReportData is the 64 bytes that the attester asked to have signed.
 	ReportData []byte
 	// InstanceID names the instance where the TEE carries such a name.

@@ -1,9 +1,9 @@
 package agent
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -20,32 +20,41 @@ import (
 	"github.com/cloister-cc/cloister/enclave/call"
 	"github.com/cloister-cc/cloister/tee"
 	"github.com/cloister-cc/cloister/tee/launch"
-	"github.com/cloister-cc/cloister/tee/software"
 )
 
-// Command is the hidden command of this binary that is an instance's agent.
-const Command = "agent"
-
-// The descriptors that the shim gives an agent of the software TEE.
+// Command is the hidden command of this binary that is an instance's agent, and
+// InMachine its argument in a virtual machine.
 const (
-	channelFD = sandbox.FirstFile
-	deviceFD  = sandbox.FirstFile + 1
-	lockFD    = sandbox.FirstFile + 2 // stays open for as long as the agent lives
+	Command   = "agent"
+	InMachine = "in-machine"
+)
+
+// The descriptors that an agent is given: by the shim on the software TEE, by the
+// first process of the machine (package compute/machine) in a virtual one.
+const (
+	channelFD = sandbox.FirstFile     // to the host
+	deviceFD  = sandbox.FirstFile + 1 // the TEE
+	// On the software TEE the instance's lock, which stays open for as long as the
+	// agent lives; in a machine the firmware's event log.
+	thirdFD = sandbox.FirstFile + 2
 )
 
 // agent is one instance seen from inside.
 type agent struct {
 	link     *link.Link
 	events   net.Conn
-	tee      *software.Device
+	tee      platform
 	identity call.Identity
+	trust    compute.Node // the node to take secrets from
 	paths    sandbox.Paths
 	walls    sandbox.Report
 	doc      launch.Document
 	program  *program
-	vault    *vault
-	node     func() (nodeTrust, error) // what the node must prove, prepared once
-	logs     sync.WaitGroup
+	// inMachine is whether this is in a virtual machine, and not on the software TEE.
+	inMachine bool
+	vault     *vault
+	node      func() (nodeTrust, error) // what the node must prove, prepared once
+	logs      sync.WaitGroup
 
 	start chan call.Start // the program's go-ahead
 	ended chan struct{}   // closed when the instance ends
@@ -62,16 +71,18 @@ type failure struct {
 	err      error
 	hint     string
 	failures []tee.Failure
+	evidence *tee.Evidence // what was refused
 }
 
 func (f *failure) Error() string { return f.err.Error() }
 func (f *failure) Unwrap() error { return f.err }
 
 // Main runs the agent until the instance ends and returns its exit status. It
-// must be called first of all in a process that [sandbox.Start] started.
-func Main() int {
+// must be called first of all in a process that [sandbox.Start] started. args are
+// what follows [Command]: [InMachine], or nothing for the software TEE.
+func Main(args []string) int {
 	debug.SetGCPercent(50) // many instances share one machine
-	a := &agent{start: make(chan call.Start, 1), ended: make(chan struct{}), secrets: map[string][]byte{}}
+	a := &agent{inMachine: len(args) == 1 && args[0] == InMachine, start: make(chan call.Start, 1), ended: make(chan struct{}), secrets: map[string][]byte{}}
 	err := a.enter()
 	if err == nil {
 		err = a.live()
@@ -99,7 +110,7 @@ func (a *agent) enter() error {
 	if err != nil {
 		return err
 	}
-	conn, err := fileConn(os.NewFile(channelFD, "channel"))
+	conn, err := a.openChannel()
 	if err != nil {
 		return fmt.Errorf("open channel: %w", err)
 	}
@@ -124,33 +135,31 @@ func (a *agent) enter() error {
 		inside.Missing = append(inside.Missing, sandbox.MemfdSecret)
 	}
 	a.walls = outside.Merge(inside)
-	return a.openTEE()
+	if a.inMachine {
+		a.tee, err = openTPM(a.vault)
+	} else {
+		a.tee, err = openSoftware()
+	}
+	return err
 }
 
-// openTEE opens the device and tells it which walls stand, for the evidence.
-func (a *agent) openTEE() error {
-	device, err := software.OpenDevice(os.NewFile(deviceFD, "TEE device"))
-	if err != nil {
-		return err
+// openChannel takes over the byte stream to the host: a socket, or the port of a
+// virtual machine.
+func (a *agent) openChannel() (io.ReadWriteCloser, error) {
+	f := os.NewFile(channelFD, "channel")
+	if a.inMachine {
+		return f, nil
 	}
-	a.tee = device
-	a.node = sync.OnceValues(a.prepareNode)
-	info := device.Info()
-	a.identity = call.Identity{
-		TEE: tee.Software, Simulated: true, Measurement: info.Measurement, LaunchDigest: info.LaunchDigest[:],
-		InstanceID: info.InstanceID, RuntimeDigest: info.RuntimeDigest[:], Root: info.RootCertificate,
-	}
-	return device.SetSandbox(context.Background(), sandbox.Strings(a.walls.Applied), sandbox.Strings(a.walls.Missing))
+	return fileConn(f)
 }
 
 // live takes the instance from launch document to the end of its program.
 func (a *agent) live() error {
 	a.report(link.Event{State: link.Preparing})
-	if err := a.loadDocument(); err != nil {
+	if err := a.begin(); err != nil {
 		return err
 	}
 	go func() { _, _ = a.node() }() // while the host sends the image
-	a.identity.Debug, a.identity.Args = a.doc.Debug, a.doc.Args
 	image, err := a.loadImage()
 	if err != nil {
 		return err

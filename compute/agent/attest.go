@@ -67,7 +67,7 @@ func (a *agent) watchTEE() {
 			return
 		case <-ticker.C:
 		}
-		if _, _, err := a.tee.ReadCounter(context.Background(), "agent"); errors.Is(err, &tee.Error{Code: tee.CodeUnavailable}) {
+		if a.tee.lost(context.Background()) {
 			a.endProgram(&failure{code: "platform_lost", err: errors.New("the TEE was reset under the instance"), hint: "start the instance again"})
 			return
 		}
@@ -111,11 +111,11 @@ type nodeTrust struct {
 }
 
 func (a *agent) prepareNode() (nodeTrust, error) {
-	root, err := x509.ParseCertificate(a.identity.Root)
+	root, err := x509.ParseCertificate(a.trust.Root)
 	if err != nil {
 		return nodeTrust{}, fmt.Errorf("parse root certificate: %w", err)
 	}
-	appraiser, err := attest.Compile(NodePolicy([32]byte(a.identity.RuntimeDigest)))
+	appraiser, err := attest.Compile(NodePolicy([32]byte(a.trust.Runtime)))
 	return nodeTrust{tee.Roots{root}, attest.NewVerifier(software.New()), appraiser}, err
 }
 
@@ -150,8 +150,15 @@ func (c *nodeClient) patiently() (granted, error) {
 	deadline := time.Now().Add(nodePatience)
 	for {
 		g, err := c.release(false)
-		if err == nil || refusal(err) || time.Now().After(deadline) {
-			return g, asFailure(err)
+		if err == nil {
+			return g, nil
+		}
+		if refusal(err) || time.Now().After(deadline) {
+			f := asFailure(err)
+			if len(g.evidence.Data) > 0 {
+				f.evidence = &g.evidence // so that the host can say what differs
+			}
+			return g, f
 		}
 		time.Sleep(nodeRetry) //nolint:forbidigo // the node tells nobody when it is back
 	}
@@ -162,12 +169,15 @@ func refusal(err error) bool {
 	if p, ok := errors.AsType[*problem.Problem](err); ok {
 		return p.Status < 500 && p.Code != "nonce"
 	}
+	if _, ok := errors.AsType[*failure](err); ok {
+		return true
+	}
 	return errors.Is(err, tee.ErrNotVerified) || errors.Is(err, attest.ErrRefused)
 }
 
-func asFailure(err error) error {
-	if err == nil {
-		return nil
+func asFailure(err error) *failure {
+	if f, ok := errors.AsType[*failure](err); ok {
+		return f
 	}
 	if p, ok := errors.AsType[*problem.Problem](err); ok {
 		return &failure{code: p.Code, err: fmt.Errorf("the node refused: %w", err), hint: p.Hint, failures: p.Failures}
@@ -182,6 +192,9 @@ func asFailure(err error) error {
 func (c *nodeClient) release(renew bool) (granted, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
+	if err := c.agent.tee.enrol(ctx, func(path string, body, into any) error { return c.call(ctx, http.MethodPost, path, body, into) }); err != nil {
+		return granted{}, err
+	}
 	var nonce struct {
 		Nonce []byte `json:"nonce"`
 	}
@@ -193,13 +206,13 @@ func (c *nodeClient) release(renew bool) (granted, error) {
 	if err != nil {
 		return granted{}, err
 	}
-	req := keys.ReleaseRequest{Nonce: nonce.Nonce, Evidence: ev, PublicKey: c.recipient.PublicKey(), Renew: renew}
+	req := keys.ReleaseRequest{Nonce: nonce.Nonce, Evidence: ev, PublicKey: c.recipient.PublicKey(), Renew: renew, Boot: c.agent.tee.boot()}
 	for _, s := range c.agent.doc.Secrets {
 		req.Keys = append(req.Keys, s.Key)
 	}
 	g := granted{evidence: ev}
 	if err := c.call(ctx, http.MethodPost, "/v1/release", req, &g.response); err != nil {
-		return granted{}, err
+		return g, err
 	}
 	if !renew {
 		err = c.keep(nonce.Nonce, g.response.Keys)

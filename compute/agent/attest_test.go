@@ -44,7 +44,7 @@ func TestAppraiseNode(t *testing.T) {
 		{"a node with other limits", p, ports, nil, nil, nil},
 		{"a node with debug", p, debug, nil, nil, attest.ErrRefused},
 		{"a workload", p, workload, image, nil, attest.ErrRefused},
-		{"a node of another release", p, node, nil, func(c *nodeClient) { c.agent.identity.RuntimeDigest = bytes.Repeat([]byte{1}, 32) }, attest.ErrRefused},
+		{"a node of another release", p, node, nil, func(c *nodeClient) { c.agent.trust.Runtime = bytes.Repeat([]byte{1}, 32) }, attest.ErrRefused},
 		{"a node of another platform", other, node, nil, nil, tee.ErrNotVerified},
 	}
 	for _, c := range cases {
@@ -53,7 +53,7 @@ func TestAppraiseNode(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			n := &nodeClient{agent: &agent{identity: a.identity}}
+			n := &nodeClient{agent: &agent{trust: a.trust}}
 			n.agent.node = n.agent.prepareNode
 			if c.change != nil {
 				c.change(n)
@@ -98,8 +98,8 @@ func TestWhatIsFinal(t *testing.T) {
 			t.Errorf("%s: reported as %+v, want code %s", c.name, e, c.code)
 		}
 	}
-	if asFailure(nil) != nil {
-		t.Error("no error is a failure")
+	if f := asFailure(&failure{code: "own"}); f.code != "own" || !refusal(f) {
+		t.Errorf("the agent's own reason became %+v", f)
 	}
 	if e := failedEvent(asFailure(refusedByPolicy)); e.Hint != "h" || len(e.Failures) != 1 {
 		t.Errorf("the node's reasons are lost: %+v", e)
@@ -140,7 +140,7 @@ func TestPatience(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				calls, begin := 0, time.Now()
-				_, err := (&nodeClient{agent: &agent{}, http: answering(c.err, &calls)}).patiently()
+				_, err := (&nodeClient{agent: &agent{tee: softwareTEE{}}, http: answering(c.err, &calls)}).patiently()
 				waited := time.Since(begin)
 				if codeOf(err) != c.code || (waited >= nodePatience) != c.waits || (calls > 1) != c.waits {
 					t.Errorf("%v after %d calls and %s", err, calls, waited)
@@ -187,7 +187,7 @@ func TestRenew(t *testing.T) {
 			p := sleeper(t)
 			synctest.Test(t, func(t *testing.T) {
 				calls, begin := 0, time.Now()
-				a := &agent{program: p, ended: make(chan struct{})}
+				a := &agent{tee: softwareTEE{}, program: p, ended: make(chan struct{})}
 				(&nodeClient{agent: a, http: answering(c.err, &calls)}).renew(keys.ReleaseResponse{LeaseSeconds: lease})
 				if held := time.Since(begin); held < c.earliest || held > c.latest || a.end == nil || a.end.code != c.code {
 					t.Errorf("%+v after %s, want %s between %s and %s", a.end, held, c.code, c.earliest, c.latest)
@@ -204,7 +204,7 @@ func TestRenew(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) { // an instance that has ended renews nothing
 		calls, begin := 0, time.Now()
-		a := &agent{ended: make(chan struct{})}
+		a := &agent{tee: softwareTEE{}, ended: make(chan struct{})}
 		close(a.ended)
 		(&nodeClient{agent: a, http: answering(refused, &calls)}).renew(keys.ReleaseResponse{LeaseSeconds: lease})
 		if calls != 0 || time.Since(begin) != 0 || a.end != nil {

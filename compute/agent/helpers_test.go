@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/cloister-cc/cloister/compute"
 	"github.com/cloister-cc/cloister/compute/link"
 	"github.com/cloister-cc/cloister/compute/sandbox"
 	"github.com/cloister-cc/cloister/enclave/call"
@@ -52,8 +53,10 @@ func newAgent(t testing.TB, host func(link.Request, net.Conn)) *agent {
 // onTEE gives the agent a device of a platform, as its launch did.
 func (a *agent) onTEE(t testing.TB, p *softwaretest.Platform, d launch.Document, image []byte) {
 	t.Helper()
-	a.tee, a.doc = p.Device(t, d, image, nil), d
-	info := a.tee.Info()
+	device := p.Device(t, d, image, nil)
+	a.tee, a.doc = softwareTEE{device}, d
+	info := device.Info()
+	a.trust = compute.Node{Root: info.RootCertificate, Runtime: info.RuntimeDigest[:]}
 	a.identity = call.Identity{
 		TEE: tee.Software, Simulated: true, Measurement: info.Measurement, LaunchDigest: info.LaunchDigest[:],
 		InstanceID: info.InstanceID, RuntimeDigest: info.RuntimeDigest[:], Root: info.RootCertificate,

@@ -2,8 +2,8 @@ package agent
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"io"
@@ -11,30 +11,33 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"github.com/cloister-cc/cloister/compute/link"
 	"github.com/cloister-cc/cloister/internal/frame"
 	"github.com/cloister-cc/cloister/tee/launch"
 )
 
-// loadDocument takes the launch document from the host and compares it with
-// the launch digest that the TEE measured.
-func (a *agent) loadDocument() error {
-	s, _, err := a.link.Open(link.Request{Op: link.OpDocument})
+// begin takes from the host what is to be launched, and has the TEE compare or
+// measure it.
+func (a *agent) begin() error {
+	s, _, err := a.link.Open(link.Request{Op: link.OpLaunch})
 	if err != nil {
 		return err
 	}
 	defer func() { _ = s.Close() }()
-	b, err := io.ReadAll(io.LimitReader(s, launch.MaxDocument+1))
+	var l link.Launch
+	if err := frame.Read(s, link.MaxLaunch, &l); err != nil {
+		return fmt.Errorf("read what is to be launched: %w", err)
+	}
+	b, err := a.tee.begin(context.Background(), l, a.walls)
 	if err != nil {
-		return fmt.Errorf("read launch document: %w", err)
+		return err
 	}
-	digest := sha256.Sum256(b)
-	if subtle.ConstantTimeCompare(digest[:], a.identity.LaunchDigest) != 1 {
-		return &failure{code: "launch_mismatch", err: errors.New("the host gave another launch document than the one that was measured")}
-	}
-	a.doc, err = launch.Parse(b)
-	return err
+	a.doc, a.identity, a.trust = b.document, b.identity, b.node
+	a.identity.Debug, a.identity.Args = a.doc.Debug, a.doc.Args
+	a.node = sync.OnceValues(a.prepareNode)
+	return nil
 }
 
 // loadImage takes the image from the host, copies it into the instance and

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"errors"
 	"io"
 	"net"
@@ -16,6 +15,7 @@ import (
 	"github.com/cloister-cc/cloister/compute/link"
 	"github.com/cloister-cc/cloister/internal/frame"
 	"github.com/cloister-cc/cloister/tee/launch"
+	"github.com/cloister-cc/cloister/tee/software/softwaretest"
 )
 
 // codeOf returns the reason code that an error would be reported with.
@@ -40,7 +40,7 @@ func TestDocumentAndImageAreCompared(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	digest := sha256.Sum256(good)
+	p := softwaretest.New(t)
 	for _, c := range []struct {
 		name, document, image string
 		code                  string
@@ -50,16 +50,21 @@ func TestDocumentAndImageAreCompared(t *testing.T) {
 		{"document with a tail", string(good) + "\x00", "image", "launch_mismatch"},
 		{"document cut short", string(good[:len(good)-1]), "image", "launch_mismatch"},
 		{"no document", "", "image", "launch_mismatch"},
-		{"endless document", string(good) + strings.Repeat("x", 2*launch.MaxDocument), "image", "launch_mismatch"},
+		{"endless document", string(good) + strings.Repeat("x", 2*link.MaxLaunch), "image", "agent"},
 		{"another image", string(good), "Image", "image_mismatch"},
 		{"image with a tail", string(good), "image ", "image_mismatch"},
 		{"image cut short", string(good), "imag", "image_mismatch"},
 		{"no image", string(good), "", "image_mismatch"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			a := newAgent(t, give(map[string]string{"document ": c.document, "image ": c.image}))
-			a.identity.LaunchDigest = digest[:]
-			err := a.loadDocument()
+			var frames bytes.Buffer
+			if err := frame.Write(&frames, link.Launch{Document: []byte(c.document), InstanceID: "another's"}); err != nil {
+				t.Fatal(err)
+			}
+			a := newAgent(t, give(map[string]string{"launch ": frames.String(), "image ": c.image}))
+			device := p.Device(t, measured, []byte("image"), nil)
+			a.tee = softwareTEE{device}
+			err := a.begin()
 			path := ""
 			if err == nil {
 				path, err = a.loadImage()
@@ -69,6 +74,9 @@ func TestDocumentAndImageAreCompared(t *testing.T) {
 			}
 			if err != nil {
 				return
+			}
+			if info := device.Info(); a.identity.InstanceID != info.InstanceID || !bytes.Equal(a.identity.LaunchDigest, info.LaunchDigest[:]) || !bytes.Equal(a.trust.Root, info.RootCertificate) {
+				t.Errorf("identity %+v is not what the platform says", a.identity)
 			}
 			if b, err := os.ReadFile(path); err != nil || string(b) != "image" || filepath.Dir(path) != a.paths.Work {
 				t.Errorf("%s holds %q (%v)", path, b, err)

@@ -37,7 +37,7 @@ type program struct {
 }
 
 func startProgram() (*program, error) {
-	for fd := 3; fd <= lockFD; fd++ {
+	for fd := 3; fd <= thirdFD; fd++ {
 		unix.CloseOnExec(fd) // the channel and the TEE device are not the program's
 	}
 	callsOurs, callsTheirs, err := socketpair(unix.SOCK_STREAM)

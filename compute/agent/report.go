@@ -49,7 +49,7 @@ func (a *agent) report(e link.Event) {
 func failedEvent(err error) link.Event {
 	e := link.Event{State: link.Failed, Code: "agent", Message: err.Error()}
 	if f, ok := errors.AsType[*failure](err); ok {
-		e.Code, e.Hint, e.Failures = f.code, f.hint, f.failures
+		e.Code, e.Hint, e.Failures, e.Evidence = f.code, f.hint, f.failures, f.evidence
 	} else if t, ok := errors.AsType[*tee.Error](err); ok {
 		e.Code, e.Hint = string(t.Code), t.Hint
 	}

@@ -25,6 +25,7 @@ import (
 	"github.com/hashicorp/yamux"
 
 	"github.com/cloister-cc/cloister/internal/frame"
+	"github.com/cloister-cc/cloister/tee/launch"
 )
 
 // Op says what a stream is for.
@@ -32,14 +33,14 @@ type Op string
 
 // What an instance asks of its host.
 const (
-	OpDocument Op = "document" // the launch document, then end of stream
-	OpImage    Op = "image"    // the image, then end of stream
-	OpInput    Op = "input"    // the input called Name, then end of stream
-	OpOutput   Op = "output"   // the instance sends Size bytes of the output called Name; a second reply says they are stored
-	OpEnv      Op = "env"      // the operator's values of environment variables, one frame
-	OpDial     Op = "dial"     // a connection to the service called Name ("node")
-	OpLog      Op = "log"      // the instance sends what its program prints
-	OpEvents   Op = "events"   // the instance sends [Event] frames; a reply answers the last one
+	OpLaunch Op = "launch" // what is to be launched: one frame with a [Launch]
+	OpImage  Op = "image"  // the image, then end of stream
+	OpInput  Op = "input"  // the input called Name, then end of stream
+	OpOutput Op = "output" // the instance sends Size bytes of the output called Name; a second reply says they are stored
+	OpEnv    Op = "env"    // the operator's values of environment variables, one frame
+	OpDial   Op = "dial"   // a connection to the service called Name ("node")
+	OpLog    Op = "log"    // the instance sends what its program prints
+	OpEvents Op = "events" // the instance sends [Event] frames; a reply answers the last one
 )
 
 // What a host asks of its instance.
@@ -59,6 +60,23 @@ type Request struct {
 	Port uint16 `cbor:"3,keyasint,omitempty"`
 	Data []byte `cbor:"4,keyasint,omitempty"`
 	Size int64  `cbor:"5,keyasint,omitempty"` // bytes that follow, for an output
+}
+
+// MaxLaunch is the largest [Launch] in bytes.
+const MaxLaunch = launch.MaxDocument + launch.MaxSignature + 16<<10
+
+// Launch is what the host says is to be launched. Nothing of it is true until the
+// instance has compared it with what was measured, or has measured it.
+type Launch struct {
+	Document []byte `cbor:"1,keyasint"` // canonical
+	// Signature is the image signature of a signed document.
+	Signature  []byte `cbor:"2,keyasint,omitempty"`
+	InstanceID string `cbor:"3,keyasint"`
+	// NodeRoot (DER) and NodeRuntime say which node the instance takes its secrets
+	// from, where the TEE does not say it: the root of its evidence, and the digest of
+	// what it runs.
+	NodeRoot    []byte `cbor:"4,keyasint,omitempty"`
+	NodeRuntime []byte `cbor:"5,keyasint,omitempty"`
 }
 
 // Reply answers a request before any other byte; Error is empty for yes.

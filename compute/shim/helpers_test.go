@@ -32,9 +32,19 @@ type fakeDriver struct {
 	booted chan *fakeMachine
 }
 
-func (d *fakeDriver) Kind() tee.Kind                                  { return tee.Software }
-func (d *fakeDriver) Probe(context.Context) compute.Capability        { return compute.Capability{} }
-func (d *fakeDriver) Expect(launch.Document) (tee.Measurement, error) { return nil, nil }
+func (d *fakeDriver) Kind() tee.Kind                           { return tee.Software }
+func (d *fakeDriver) Probe(context.Context) compute.Capability { return compute.Capability{} }
+func (d *fakeDriver) Expect(compute.Spec) (compute.Expectation, error) {
+	return compute.Expectation{}, nil
+}
+
+func (d *fakeDriver) Compare(_ compute.Expectation, ev tee.Evidence) []tee.Failure {
+	if string(ev.Data) != "another boot" {
+		return nil
+	}
+	return []tee.Failure{{Code: tee.CodeBinding, Claim: "PCR 9", Hint: "kernel command line"}}
+}
+
 func (d *fakeDriver) Boot(_ context.Context, b compute.Boot) (compute.Machine, error) {
 	if d.boot != nil {
 		if err := d.boot(b); err != nil {
@@ -58,7 +68,10 @@ type fakeMachine struct {
 
 func (m *fakeMachine) Channel() io.ReadWriteCloser { return m.host }
 func (m *fakeMachine) Done() <-chan struct{}       { return m.done }
-func (m *fakeMachine) Kill()                       { m.end(true) }
+func (m *fakeMachine) Node() compute.Node {
+	return compute.Node{Root: []byte("root"), Runtime: []byte("runtime")}
+}
+func (m *fakeMachine) Kill() { m.end(true) }
 
 func (m *fakeMachine) end(killed bool) {
 	m.once.Do(func() {
@@ -119,6 +132,12 @@ func start(t testing.TB, d *fakeDriver) *running {
 	}()
 	t.Cleanup(func() { cancel(); <-r.done })
 	return r
+}
+
+// intent is what the shim was told.
+func (r *running) intent() compute.Intent {
+	i, _ := r.dir.ReadIntent()
+	return i
 }
 
 // end waits for the shim's end and returns the status on disk.

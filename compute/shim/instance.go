@@ -15,6 +15,7 @@ import (
 	"github.com/cloister-cc/cloister/compute"
 	"github.com/cloister-cc/cloister/compute/link"
 	"github.com/cloister-cc/cloister/internal/frame"
+	"github.com/cloister-cc/cloister/tee"
 )
 
 // maxOutput bounds one output in bytes; the instance's memory bounds it too.
@@ -25,11 +26,8 @@ const maxOutput = 1 << 30
 func (s *Shim) serveInstance(r link.Request, c net.Conn) {
 	defer func() { _ = c.Close() }()
 	switch r.Op {
-	case link.OpDocument:
-		document, err := s.intent.Spec.Launch.Encode()
-		if err == nil && link.Accept(c, int64(len(document))) == nil {
-			_, _ = c.Write(document)
-		}
+	case link.OpLaunch:
+		s.sendLaunch(c)
 	case link.OpImage:
 		s.sendFile(c, s.dir.Image())
 	case link.OpInput:
@@ -52,6 +50,22 @@ func (s *Shim) serveInstance(r link.Request, c net.Conn) {
 		s.followEvents(c)
 	default:
 		link.Refuse(c, "unknown request")
+	}
+}
+
+func (s *Shim) sendLaunch(c net.Conn) {
+	document, err := s.intent.Spec.Launch.Encode()
+	if err != nil {
+		link.Refuse(c, "the launch document is not valid")
+		return
+	}
+	s.mu.Lock()
+	node := s.machine.Node()
+	s.mu.Unlock()
+	if link.Accept(c, 0) == nil {
+		_ = frame.Write(c, link.Launch{
+			Document: document, Signature: s.intent.Spec.Signature, InstanceID: s.intent.ID, NodeRoot: node.Root, NodeRuntime: node.Runtime,
+		})
 	}
 }
 
@@ -153,8 +167,10 @@ func (s *Shim) event(e link.Event) {
 	case link.Attesting:
 		s.set(func(st *compute.Status) { st.State = compute.Attesting })
 	case link.Ready:
+		differences := s.differences(e.Evidence)
 		s.set(func(st *compute.Status) {
 			st.State, st.ReadyAt, st.Evidence, st.Token = compute.Running, time.Now().UTC(), e.Evidence, e.Token
+			st.Differences = differences
 			lease(st)
 		})
 	case link.Renewed:
@@ -169,11 +185,24 @@ func (s *Shim) event(e link.Event) {
 		s.setFinal(final)
 	case link.Failed:
 		final := compute.Status{State: compute.Failed, Code: e.Code, Message: e.Message, Hint: e.Hint, Failures: e.Failures}
+		if final.Differences = s.differences(e.Evidence); len(final.Differences) > 0 {
+			for _, d := range final.Differences {
+				final.Message += "; " + d.Claim + " differs: " + d.Hint
+			}
+		}
 		if e.Code == compute.CodeStoppedRequest {
 			final = compute.Status{State: compute.Stopped, Code: e.Code, Message: e.Message}
 		}
 		s.setFinal(final)
 	}
+}
+
+// differences says what of evidence is not as expected, nothing when there is none.
+func (s *Shim) differences(ev *tee.Evidence) []tee.Failure {
+	if ev == nil {
+		return nil
+	}
+	return s.driver.Compare(compute.Expectation{Measurement: s.intent.Expected, Registers: s.intent.ExpectedRegisters, Simulated: s.intent.Simulated}, *ev)
 }
 
 // relay copies both ways until both sides have ended.

@@ -27,7 +27,7 @@ func TestFilesForTheInstance(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for want, req := range map[string]link.Request{string(document): {Op: link.OpDocument}, module: {Op: link.OpImage}, "input": {Op: link.OpInput, Name: "data"}} {
+	for want, req := range map[string]link.Request{module: {Op: link.OpImage}, "input": {Op: link.OpInput, Name: "data"}} {
 		c, reply, err := a.Open(req)
 		if err != nil {
 			t.Fatal(err)
@@ -37,7 +37,13 @@ func TestFilesForTheInstance(t *testing.T) {
 		}
 		_ = c.Close()
 	}
-	c := a.open(link.Request{Op: link.OpEnv})
+	c := a.open(link.Request{Op: link.OpLaunch})
+	var l link.Launch
+	if err := frame.Read(c, link.MaxLaunch, &l); err != nil || string(l.Document) != string(document) || l.InstanceID != r.intent().ID || string(l.NodeRoot) != "root" || string(l.NodeRuntime) != "runtime" {
+		t.Errorf("launch %+v (%v)", l, err)
+	}
+	_ = c.Close()
+	c = a.open(link.Request{Op: link.OpEnv})
 	var env map[string]string
 	if err := frame.Read(c, 1<<20, &env); err != nil || len(env) != 1 || env["NAME"] != "value" {
 		t.Errorf("environment %v (%v)", env, err)

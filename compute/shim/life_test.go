@@ -20,7 +20,7 @@ import (
 
 func TestLife(t *testing.T) {
 	r := start(t, &fakeDriver{boot: func(b compute.Boot) error {
-		document, err := b.Launch.Encode()
+		document, err := b.Spec.Launch.Encode()
 		if err != nil || string(document) != string(b.Document) || b.ID != "0123456789abcdef" || b.Lock == nil {
 			t.Errorf("booted with %+v (%v)", b, err)
 		}

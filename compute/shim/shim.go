@@ -92,7 +92,7 @@ func (s *Shim) own(ctx context.Context) error {
 		return err
 	}
 	machine, err := s.driver.Boot(ctx, compute.Boot{
-		ID: s.intent.ID, Dir: s.dir, Lock: s.lock, Document: document, Signature: s.intent.Spec.Signature, Launch: s.intent.Spec.Launch, Output: os.Stderr,
+		ID: s.intent.ID, Dir: s.dir, Lock: s.lock, Document: document, Spec: s.intent.Spec, Output: os.Stderr,
 	})
 	if err != nil {
 		return err
@@ -199,6 +199,9 @@ func (s *Shim) finish(err error) {
 	}
 	s.set(func(st *compute.Status) {
 		st.State, st.Code, st.Message, st.Hint, st.Failures, st.ExitCode = final.State, final.Code, final.Message, final.Hint, final.Failures, final.ExitCode
+		if len(final.Differences) > 0 {
+			st.Differences = final.Differences
+		}
 		st.ShimPID = 0
 	})
 	s.mu.Lock()

@@ -14,6 +14,7 @@ package software
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -40,17 +41,23 @@ func New(platformSocket string) *Driver { return &Driver{platform: platformSocke
 func (d *Driver) Kind() tee.Kind { return tee.Software }
 
 // Expect returns the measurement of a launch by this very program.
-func (d *Driver) Expect(doc launch.Document) (tee.Measurement, error) {
+func (d *Driver) Expect(spec compute.Spec) (compute.Expectation, error) {
+	if spec.Size != (compute.Size{}) {
+		return compute.Expectation{}, errors.New("a process has no size of its own: its launch document limits its memory")
+	}
 	runtime, err := swtee.RuntimeDigest()
 	if err != nil {
-		return nil, err
+		return compute.Expectation{}, err
 	}
-	digest, err := doc.Digest()
+	digest, err := spec.Launch.Digest()
 	if err != nil {
-		return nil, err
+		return compute.Expectation{}, err
 	}
-	return swtee.Expect(runtime, digest), nil
+	return compute.Expectation{Measurement: swtee.Expect(runtime, digest), Simulated: true}, nil
 }
+
+// Compare has nothing to say: the platform refuses to measure anything else.
+func (d *Driver) Compare(compute.Expectation, tee.Evidence) []tee.Failure { return nil }
 
 // Limits of an instance beside its program's memory: the agent, the Wasm
 // runtime, and a little room.
@@ -77,10 +84,10 @@ func (d *Driver) Boot(ctx context.Context, b compute.Boot) (compute.Machine, err
 	if err != nil {
 		return nil, fmt.Errorf("make channel: %w", err)
 	}
-	memory := uint64(b.Launch.MemoryMiB+overheadMiB) << 20
+	memory := uint64(b.Spec.Launch.MemoryMiB+overheadMiB) << 20
 	group := sandbox.NewCgroup(b.ID, memory, maxProcesses)
 	cell, err := sandbox.Start(sandbox.Config{
-		Root: b.Dir.Root(), State: b.Dir.State(), ScratchMiB: int(b.Launch.MemoryMiB), Hostname: "instance",
+		Root: b.Dir.Root(), State: b.Dir.State(), ScratchMiB: int(b.Spec.Launch.MemoryMiB), Hostname: "instance",
 	}, []string{agent.Command}, b.Output, []*os.File{theirs, device, b.Lock}, group.Add)
 	if err != nil {
 		group.Remove()
@@ -96,13 +103,13 @@ func (d *Driver) measure(ctx context.Context, b compute.Boot) (*os.File, error) 
 		return nil, err
 	}
 	var image *os.File
-	if b.Launch.Image.Kind != launch.Builtin {
+	if b.Spec.Launch.Image.Kind != launch.Builtin {
 		if image, err = os.Open(b.Dir.Image()); err != nil {
 			return nil, fmt.Errorf("open image: %w", err)
 		}
 		defer func() { _ = image.Close() }()
 	}
-	device, _, err := client.Launch(ctx, swtee.LaunchRequest{Document: b.Document, Signature: b.Signature, Image: image, InstanceID: b.ID})
+	device, _, err := client.Launch(ctx, swtee.LaunchRequest{Document: b.Document, Signature: b.Spec.Signature, Image: image, InstanceID: b.ID})
 	return device, err
 }
 
@@ -115,6 +122,7 @@ type machine struct {
 
 func (m *machine) Channel() io.ReadWriteCloser { return m.channel }
 func (m *machine) Done() <-chan struct{}       { return m.cell.Done() }
+func (m *machine) Node() compute.Node          { return compute.Node{} }
 
 func (m *machine) Kill() {
 	m.cell.Kill()

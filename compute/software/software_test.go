@@ -128,10 +128,11 @@ func TestExpect(t *testing.T) {
 		"memory": changed(func(d *launch.Document) { d.MemoryMiB++ }), "signed": signed, "another image": launch.New(launch.Wasm, []byte("other")),
 		"node": launch.NewBuiltin(launch.RoleNode),
 	} {
-		want, err := driver.Expect(d)
+		expected, err := driver.Expect(compute.Spec{Launch: d})
 		if err != nil {
 			t.Fatal(err)
 		}
+		want := expected.Measurement
 		if twin, ok := seen[string(want)]; ok {
 			t.Errorf("%s and %s have one measurement", name, twin)
 		}
@@ -140,8 +141,11 @@ func TestExpect(t *testing.T) {
 			t.Errorf("%s: evidence carries %s, expected %s", name, got, want)
 		}
 	}
-	if _, err := driver.Expect(launch.Document{}); !errors.Is(err, launch.ErrInvalid) {
+	if _, err := driver.Expect(compute.Spec{}); !errors.Is(err, launch.ErrInvalid) {
 		t.Errorf("a document that is not valid: %v", err)
+	}
+	if _, err := driver.Expect(compute.Spec{Launch: plain, Size: compute.Size{VCPUs: 2}}); err == nil {
+		t.Error("a process takes the size of a machine")
 	}
 	if driver.Kind() != tee.Software {
 		t.Errorf("kind %s", driver.Kind())
@@ -212,7 +216,7 @@ func boot(t *testing.T, driver *software.Driver) (compute.Machine, error) {
 		t.Fatal(err)
 	}
 	defer func() { _ = lock.Close() }()
-	m, err := driver.Boot(t.Context(), compute.Boot{ID: "0123456789abcdef", Dir: dir, Document: document, Launch: d, Output: os.Stderr, Lock: lock})
+	m, err := driver.Boot(t.Context(), compute.Boot{ID: "0123456789abcdef", Dir: dir, Document: document, Spec: compute.Spec{Launch: d}, Output: os.Stderr, Lock: lock})
 	if err != nil {
 		return nil, err
 	}
@@ -267,7 +271,7 @@ func TestBootThatFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := compute.Dir(t.TempDir())
-	if _, err := software.New(socket).Boot(t.Context(), compute.Boot{ID: "i", Dir: dir, Document: document, Launch: d}); !errors.Is(err, os.ErrNotExist) {
+	if _, err := software.New(socket).Boot(t.Context(), compute.Boot{ID: "i", Dir: dir, Document: document, Spec: compute.Spec{Launch: d}}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("without an image: %v", err)
 	}
 }

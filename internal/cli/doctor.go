@@ -11,22 +11,27 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cloister-cc/cloister/compute"
+	"github.com/cloister-cc/cloister/compute/qemu"
 	csoftware "github.com/cloister-cc/cloister/compute/software"
 	"github.com/cloister-cc/cloister/tee"
 	"github.com/cloister-cc/cloister/tee/all"
 )
 
 // probeTimeout bounds all proofs together.
-const probeTimeout = 15 * time.Second
+const probeTimeout = 45 * time.Second
 
 func (a *app) doctorCommand() *cobra.Command {
-	return &cobra.Command{
+	var kernel string
+	cmd := &cobra.Command{
 		Use: "doctor", Short: "Show what this machine offers, by trying it", Args: cobra.NoArgs,
 		Example: "  cloister doctor\n  cloister doctor -o json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), probeTimeout)
 			defer cancel()
-			list := capabilities(ctx)
+			if isTerminal(a.stderr) {
+				a.say("trying what this machine offers; a virtual machine takes a few seconds")
+			}
+			list := capabilities(ctx, kernel)
 			if err := a.show(list, func(w io.Writer) { showCapabilities(w, list) }); err != nil {
 				return err
 			}
@@ -38,14 +43,20 @@ func (a *app) doctorCommand() *cobra.Command {
 			return &coded{status: exitUnavailable, code: "no_tee", err: fmt.Errorf("this machine can run no instance, not even a simulated one")}
 		},
 	}
+	cmd.Flags().StringVar(&kernel, "vm-kernel", "", "kernel that virtual machines boot, with its modules beside it (default the newest in /boot)")
+	return cmd
 }
 
 // capabilities proves what can be proven and says of the rest that this build
 // has no driver for it.
-func capabilities(ctx context.Context) []compute.Capability {
+func capabilities(ctx context.Context, kernel string) []compute.Capability {
 	list := []compute.Capability{csoftware.New("").Probe(ctx)}
 	for _, k := range tee.Kinds() {
-		if k != tee.Software {
+		switch k {
+		case tee.Software:
+		case tee.TPM:
+			list = append(list, qemu.New(qemu.Config{Kernel: kernel}).Probe(ctx))
+		default:
 			list = append(list, compute.Capability{TEE: k, Detail: "this build starts no instances of it" + verifies(k)})
 		}
 	}

@@ -81,7 +81,7 @@ func classify(err error) *coded {
 	}
 	if e, ok := errors.AsType[*tee.Error](err); ok {
 		c.code, c.hint = string(e.Code), e.Hint
-		if e.Code == tee.CodeUnavailable {
+		if e.Code == tee.CodeUnavailable || e.Code == compute.CodeNoDriver {
 			c.status = exitUnavailable
 		}
 		return c

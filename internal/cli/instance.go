@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -65,6 +67,7 @@ func (a *app) instanceCreate() *cobra.Command {
 		},
 	}
 	flags.register(cmd)
+	flags.registerSize(cmd)
 	cmd.Flags().StringVar(&name, "name", "", "name of the instance: lower-case letters, digits and '-'")
 	cmd.Flags().StringVar(&restart, "restart", string(compute.RestartOnFailure), "when to start it again: never, on-failure or always")
 	cmd.Flags().BoolVar(&noStart, "no-start", false, "only create it")
@@ -112,8 +115,8 @@ func (a *app) instanceList() *cobra.Command {
 
 // kindLabel says simulated wherever a TEE is shown.
 func kindLabel(i compute.Instance) string {
-	if i.Spec.TEE == "software" {
-		return "software (simulated)"
+	if i.Simulated {
+		return string(i.Spec.TEE) + " (simulated)"
 	}
 	return string(i.Spec.TEE)
 }
@@ -148,6 +151,9 @@ func describeInstance(w io.Writer, i compute.Instance) {
 	for _, f := range i.Status.Failures {
 		row("Refused", "%s", f)
 	}
+	for _, f := range i.Status.Differences {
+		row("Differs", "%s: %s (want %s, got %s)", f.Claim, f.Hint, short(f.Want), short(f.Got))
+	}
 	if i.Status.Hint != "" {
 		row("Hint", "%s", i.Status.Hint)
 	}
@@ -159,6 +165,9 @@ func describeInstance(w io.Writer, i compute.Instance) {
 		row("Launch digest", "%x", d)
 	}
 	row("Measurement", "%s (expected; the evidence must carry it)", i.Expected)
+	for _, n := range slices.Sorted(maps.Keys(i.ExpectedRegisters)) {
+		row("  PCR "+n, "%s", i.ExpectedRegisters[n])
+	}
 	row("Debug", "%s", yesNo(i.Spec.Launch.Debug))
 	if !i.Status.ReadyAt.IsZero() {
 		row("Attested", "%s after %s", i.Status.ReadyAt.Format("15:04:05"), i.Status.ReadyAt.Sub(i.Status.StartedAt).Round(100_000))

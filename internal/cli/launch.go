@@ -13,6 +13,7 @@ import (
 
 	"github.com/cloister-cc/cloister/client"
 	"github.com/cloister-cc/cloister/compute"
+	"github.com/cloister-cc/cloister/compute/qemu"
 	"github.com/cloister-cc/cloister/tee"
 	"github.com/cloister-cc/cloister/tee/launch"
 )
@@ -33,6 +34,7 @@ type launchFlags struct {
 	debug     bool
 	signature string
 	tee       string
+	size      compute.Size
 }
 
 func (l *launchFlags) register(cmd *cobra.Command) {
@@ -49,7 +51,14 @@ func (l *launchFlags) register(cmd *cobra.Command) {
 	f.StringVar(&l.logs, "logs", "", "what of the program's output reaches the host: all, stderr or none (default all)")
 	f.BoolVar(&l.debug, "debug", false, "debug launch: evidence says so, and production policies refuse it")
 	f.StringVar(&l.signature, "signature", "", "image signature (cloister enclave sign)")
-	f.StringVar(&l.tee, "tee", string(tee.Software), "TEE to run in; this build runs: software (simulated)")
+	f.StringVar(&l.tee, "tee", string(tee.Software), "TEE to run in: software (simulated), or tpm-vm, a virtual machine with a TPM")
+}
+
+// registerSize adds the flags for the size of a virtual machine.
+func (l *launchFlags) registerSize(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.IntVar(&l.size.VCPUs, "vcpus", 0, "tpm-vm: virtual processors (default 1)")
+	f.IntVar(&l.size.MemoryMiB, "vm-memory", 0, "tpm-vm: memory of the machine in MiB (default what the program needs, and 160)")
 }
 
 // prepared is everything that an instance is made from.
@@ -71,6 +80,7 @@ func (l *launchFlags) prepare(imagePath string, args []string) (prepared, error)
 	if p.spec.TEE, err = tee.ParseKind(l.tee); err != nil {
 		return prepared{}, usageError(err.Error(), "")
 	}
+	p.spec.Size = l.size
 	d := launch.New(kind, image)
 	if l.file != "" {
 		b, err := os.ReadFile(l.file)
@@ -96,7 +106,21 @@ func (l *launchFlags) prepare(imagePath string, args []string) (prepared, error)
 		return prepared{}, &coded{status: exitUsage, code: "launch", err: err}
 	}
 	p.spec.Launch = d
-	return p, nil
+	return p, checkSize(p.spec)
+}
+
+// checkSize refuses a size that no machine has, and one for what is no machine.
+func checkSize(spec compute.Spec) error {
+	if spec.TEE != tee.TPM {
+		if spec.Size != (compute.Size{}) {
+			return usageError("--vcpus and --vm-memory are for virtual machines", "give --tee tpm-vm, or limit the program's memory with --memory")
+		}
+		return nil
+	}
+	if _, err := qemu.SizeOf(spec); err != nil {
+		return usageError(err.Error(), "give another --vcpus, --vm-memory or --memory")
+	}
+	return nil
 }
 
 // apply lets flags add to the launch file.

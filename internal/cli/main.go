@@ -21,7 +21,9 @@ import (
 
 	"github.com/cloister-cc/cloister/compute"
 	"github.com/cloister-cc/cloister/compute/agent"
+	"github.com/cloister-cc/cloister/compute/machine"
 	"github.com/cloister-cc/cloister/compute/program"
+	"github.com/cloister-cc/cloister/compute/qemu"
 	"github.com/cloister-cc/cloister/compute/sandbox"
 	"github.com/cloister-cc/cloister/compute/shim"
 	csoftware "github.com/cloister-cc/cloister/compute/software"
@@ -57,13 +59,16 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 // inner runs the processes that this program starts of itself. They are not
 // commands for people, and start fast.
 func inner(args []string) (code int, was bool) {
+	if machine.IsFirst() {
+		machine.Main()
+	}
 	if len(args) == 0 {
 		return 0, false
 	}
 	logger := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	switch args[0] {
 	case agent.Command:
-		return agent.Main(), true
+		return agent.Main(args[1:]), true
 	case agent.ProgramCommand:
 		return program.Main(map[launch.Role]program.Role{launch.RoleNode: node.Run}), true
 	case demo.ControlCommand:
@@ -84,10 +89,16 @@ func inner(args []string) (code int, was bool) {
 // driversFor returns the drivers that a shim can start its instance with.
 func driversFor(dir compute.Dir) func(tee.Kind) (compute.Driver, error) {
 	return func(k tee.Kind) (compute.Driver, error) {
-		if k != tee.Software {
+		paths := datadir.Of(string(dir))
+		switch k {
+		case tee.Software:
+			return csoftware.New(paths.PlatformSocket()), nil
+		case tee.TPM:
+			kernel, err := paths.Kernel()
+			return qemu.New(qemu.Config{Platform: paths.PlatformSocket(), Cache: paths.Machines(), Kernel: kernel}), err
+		default:
 			return nil, &tee.Error{Code: compute.CodeNoDriver, Op: "start instance", Err: fmt.Errorf("this build runs no %s instances", k)}
 		}
-		return csoftware.New(datadir.Of(string(dir)).PlatformSocket()), nil
 	}
 }
 

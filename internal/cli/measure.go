@@ -33,9 +33,10 @@ func (a *app) measureCommand() *cobra.Command {
 		Use: "measure [IMAGE [-- ARG...]]", Short: "Compute the expected measurement, offline, before anything starts",
 		Long: "Measure computes what the evidence of a launch will carry, on any machine and before anything\n" +
 			"starts. With -o json it is a reference value: cloister attest policy fill.\n\n" +
-			"For a virtual machine with a TPM (tpm-vm) that QEMU boots directly with OVMF it computes PCR 0 to 9,\n" +
-			"from its firmware, size, kernel, initial RAM disk and command line. The host of a virtual TPM can\n" +
-			"give it any value.\n\n" +
+			"For a virtual machine with a TPM (tpm-vm) it computes PCR 0 to 9: with an IMAGE of the machine that\n" +
+			"this release runs it in, where the image is in the launch digest and in no register; else of a\n" +
+			"machine that QEMU boots directly with OVMF, from its firmware, size, kernel, initial RAM disk and\n" +
+			"command line. The host of a virtual TPM can give it any value.\n\n" +
 			"For AWS Nitro it computes PCR 0 to 2 and 8 of an enclave image file, or of its parts.\n\n" +
 			"For AMD SEV-SNP it computes the launch digest of a virtual machine from its firmware, processors\n" +
 			"and, with measured direct boot, kernel, initial RAM disk and command line. The digest of the\n" +
@@ -73,8 +74,10 @@ func measureLaunch(flags *launchFlags, vm vmFlags, args []string) (measured, err
 	switch {
 	case kind == tee.SNP:
 		return measureSNP(vm, p)
-	case (kind == tee.TPM || kind == tee.Nitro) && p != nil:
-		return measured{}, usageError("the registers of a machine do not have an IMAGE in them", "leave it out")
+	case kind == tee.Nitro && p != nil:
+		return measured{}, usageError("the registers of an enclave do not have an IMAGE in them", "leave it out")
+	case kind == tee.TPM && p != nil:
+		return measureMachine(vm, *p)
 	case kind == tee.Nitro:
 		return measureNitro(vm)
 	case kind == tee.TPM:
@@ -118,12 +121,12 @@ func measureSoftware(p prepared) (measured, error) {
 	if err != nil {
 		return measured{}, err
 	}
-	m, err := csoftware.New("").Expect(p.spec.Launch)
+	m, err := csoftware.New("").Expect(p.spec)
 	if err != nil {
 		return measured{}, err
 	}
 	return measured{
-		TEE: p.spec.TEE, Simulated: true, Measurement: m, LaunchDigest: hex.EncodeToString(digest[:]), RuntimeDigest: hex.EncodeToString(runtime[:]),
+		TEE: p.spec.TEE, Simulated: true, Measurement: m.Measurement, LaunchDigest: hex.EncodeToString(digest[:]), RuntimeDigest: hex.EncodeToString(runtime[:]),
 		ImageKind: string(p.spec.Launch.Image.Kind), ImageDigest: hex.EncodeToString(p.spec.Launch.Image.Digest), Debug: p.spec.Launch.Debug,
 	}, nil
 }

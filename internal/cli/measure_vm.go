@@ -9,10 +9,15 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/cloister-cc/cloister/compute"
+	"github.com/cloister-cc/cloister/compute/qemu"
 	"github.com/cloister-cc/cloister/compute/qemu/expect"
 	"github.com/cloister-cc/cloister/tee"
 	"github.com/cloister-cc/cloister/tee/snp/measure"
 )
+
+// defaultMemory is that of a machine, in MiB.
+const defaultMemory = 256
 
 // vmFlags say which virtual machine is to be measured.
 type vmFlags struct {
@@ -26,7 +31,7 @@ type vmFlags struct {
 func (f *vmFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.firmware, "firmware", "", "virtual machine: firmware image (OVMF)")
 	flags.IntVar(&f.vcpus, "vcpus", 1, "virtual machine: virtual processors")
-	flags.IntVar(&f.memory, "vm-memory", 256, "tpm-vm: memory of the virtual machine in MiB")
+	flags.IntVar(&f.memory, "vm-memory", defaultMemory, "tpm-vm: memory of the virtual machine in MiB; with an IMAGE, by default what its program needs, and 160")
 	flags.StringVar(&f.cpu, "cpu", "", "sev-snp: model of the processors as QEMU names it, for example EPYC-Milan, or their signature, for example 0xa00f11")
 	flags.StringVar(&f.features, "guest-features", "0x1", "sev-snp: SEV_FEATURES that the guest is launched with")
 	flags.StringVar(&f.vmm, "vmm", string(measure.QEMU), "sev-snp: hypervisor: qemu, ec2 or gce")
@@ -43,6 +48,33 @@ func (f *vmFlags) disk() (string, error) {
 		return "", usageError("--initrd is given more than once", "only enclaves of Nitro have several")
 	}
 	return strings.Join(f.initrd, ""), nil
+}
+
+// measureMachine computes the registers of the machine that this release runs an image
+// in.
+func measureMachine(f vmFlags, p prepared) (measured, error) {
+	if f.firmware != "" || f.cmdline != "" || len(f.initrd) > 0 {
+		return measured{}, usageError("the machine of an IMAGE has a firmware, RAM disk and command line of its own", "leave out --firmware, --initrd and --cmdline, or the IMAGE")
+	}
+	p.spec.Size = compute.Size{VCPUs: f.vcpus}
+	if f.memory != defaultMemory {
+		p.spec.Size.MemoryMiB = f.memory
+	}
+	if err := checkSize(p.spec); err != nil {
+		return measured{}, err
+	}
+	e, err := qemu.New(qemu.Config{Kernel: f.kernel}).Expect(p.spec)
+	if err != nil {
+		return measured{}, err
+	}
+	digest, err := p.spec.Launch.Digest()
+	if err != nil {
+		return measured{}, err
+	}
+	return measured{
+		TEE: tee.TPM, Simulated: e.Simulated, Measurement: e.Measurement, PCRs: e.Registers, LaunchDigest: hex.EncodeToString(digest[:]),
+		ImageKind: string(p.spec.Launch.Image.Kind), ImageDigest: hex.EncodeToString(p.spec.Launch.Image.Digest), Debug: p.spec.Launch.Debug,
+	}, nil
 }
 
 // measureTPM computes the registers of the TPM of a machine that QEMU boots.

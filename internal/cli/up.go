@@ -14,7 +14,7 @@ import (
 )
 
 func (a *app) upCommand() *cobra.Command {
-	var listen, record string
+	var listen, record, kernel string
 	var fetch bool
 	keep := string(datadir.KeepReleases)
 	var from fetchFlags
@@ -42,14 +42,20 @@ func (a *app) upCommand() *cobra.Command {
 					return err
 				}
 			}
+			if kernel != "" {
+				if kernel, err = filepath.Abs(kernel); err != nil {
+					return err
+				}
+			}
 			return server.Run(cmd.Context(), server.Config{
-				Data: data, Listen: listen, Logger: logger, Record: tap.Dir(record), Sources: from.sources(fetch), KeepVerdicts: datadir.Keep(keep),
+				Data: data, Listen: listen, Logger: logger, Record: tap.Dir(record), Sources: from.sources(fetch), KeepVerdicts: datadir.Keep(keep), Kernel: kernel,
 				Ready: func(p client.Platform) { a.announce(data, p) },
 			})
 		},
 	}
 	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:7443", "TCP address of the node's HTTPS face; TLS ends inside its TEE")
 	cmd.Flags().StringVar(&record, "record-traffic", "", "record everything that passes between processes into this directory, to search it (slow)")
+	cmd.Flags().StringVar(&kernel, "vm-kernel", "", "kernel that virtual machines boot, with its modules beside it (default the newest in /boot)")
 	cmd.Flags().BoolVar(&fetch, "fetch-collateral", true, "fetch from Intel and AMD what the node needs to verify evidence; else only what was imported")
 	from.registerSources(cmd.Flags())
 	cmd.Flags().StringVar(&keep, "keep-verdicts", keep, "verdicts that the node keeps records of, for attest replay and impact: none, releases, or all, which has every attestation result and refusal too")

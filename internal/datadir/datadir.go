@@ -30,6 +30,9 @@ func (p Paths) Collateral() string { return filepath.Join(p.Data, "collateral") 
 // NodeState is the state directory of the node.
 func (p Paths) NodeState() string { return filepath.Join(p.Instances(), "node", "state") }
 
+// Machines has what virtual machines boot.
+func (p Paths) Machines() string { return filepath.Join(p.Data, "machines") }
+
 // API is the socket of the host's API.
 func (p Paths) API() string { return filepath.Join(p.Data, "run", "api.sock") }
 

@@ -25,6 +25,7 @@ import (
 	"github.com/cloister-cc/cloister/keys/statelog"
 	"github.com/cloister-cc/cloister/tee"
 	"github.com/cloister-cc/cloister/tee/all"
+	"github.com/cloister-cc/cloister/tee/tpm"
 )
 
 // stateCounter is the monotonic counter of the node's state log.
@@ -105,6 +106,7 @@ type service struct {
 	guest        http.Handler // of Confidential Containers
 	verdicts     *verdicts
 	access       access
+	tpms         *tpms
 	certificates *certificates
 	closers      []func() error
 }
@@ -139,6 +141,9 @@ func open(ctx context.Context, e *enclave.Enclave, end context.CancelCauseFunc, 
 func (s *service) open(ctx context.Context, end context.CancelCauseFunc, logger *slog.Logger) error {
 	e, key := s.enclave, s.key
 	var err error
+	if s.tpms, err = newTPMs(key, e.Self().Root, func(ak *tpm.Public, boot []byte) ([]byte, error) { return s.keys.BeginBoot(tpm.KeyID(ak.Key), boot) }); err != nil {
+		return err
+	}
 	if s.input, err = s.inputs(); err != nil {
 		return err
 	}
@@ -170,7 +175,7 @@ func (s *service) open(ctx context.Context, end context.CancelCauseFunc, logger 
 }
 
 func (s *service) keysConfig() keys.Config {
-	c := keys.Config{Verifier: s.verifier, Input: s.input, Issue: s.issue}
+	c := keys.Config{Verifier: s.verifier, Input: s.input, Issue: s.issue, Admit: s.admit}
 	switch s.verdicts.keep {
 	case datadir.KeepReleases:
 		c.Keep = s.verdicts.released
@@ -202,7 +207,11 @@ func (s *service) inputs() (func(tee.Evidence) tee.Input, error) {
 		if err != nil {
 			return tee.Input{} // refused for what is missing
 		}
-		return tee.Input{Endorsements: e}
+		in := tee.Input{Endorsements: e}
+		if ev.Kind == tee.TPM {
+			in.Roots = tee.Roots{s.tpms.issuer}
+		}
+		return in
 	}, nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/cloister-cc/cloister/attest"
+	"github.com/cloister-cc/cloister/attest/akca"
 	"github.com/cloister-cc/cloister/attest/channel"
 	"github.com/cloister-cc/cloister/attest/cmw"
 	"github.com/cloister-cc/cloister/attest/maa"
@@ -56,6 +57,7 @@ func (s *service) routes() http.Handler {
 	handle("PUT /v1/policies/{name...}", s.putPolicy)
 	handle("GET /v1/receipts", s.receipts)
 	handle("GET /v1/receipts/{number}", s.receipt)
+	s.tpms.routes(handle)
 	s.providerRoutes(mux, handle)
 	return mux
 }
@@ -84,6 +86,8 @@ func keyProblem(err error) error {
 		return problem.New(http.StatusBadRequest, "invalid", err.Error(), "")
 	case errors.Is(err, keys.ErrNoIdentity), errors.Is(err, maa.ErrNoIdentity):
 		return problem.New(http.StatusUnauthorized, "no_identity", keys.ErrNoIdentity.Error(), "use the cloister client, which makes one")
+	case errors.Is(err, akca.ErrChallenge):
+		return problem.New(http.StatusForbidden, "challenge", akca.ErrChallenge.Error(), "ask for a new challenge")
 	case errors.Is(err, keys.ErrNonce):
 		return problem.New(http.StatusForbidden, "nonce", keys.ErrNonce.Error(), "ask for a new nonce and make new evidence")
 	case errors.Is(err, keys.ErrInvalid), errors.Is(err, attest.ErrPolicy):

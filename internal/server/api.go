@@ -18,6 +18,7 @@ import (
 	"github.com/cloister-cc/cloister/compute"
 	"github.com/cloister-cc/cloister/compute/shim"
 	"github.com/cloister-cc/cloister/internal/problem"
+	"github.com/cloister-cc/cloister/tee"
 	"github.com/cloister-cc/cloister/tee/launch"
 )
 
@@ -46,6 +47,9 @@ func (h *Host) routes() http.Handler {
 
 // instanceProblem gives the errors of package compute their status and code.
 func instanceProblem(err error) error {
+	if e, ok := errors.AsType[*tee.Error](err); ok && e.Code == compute.CodeNoDriver {
+		return problem.New(http.StatusServiceUnavailable, compute.CodeNoDriver, e.Error(), e.Hint)
+	}
 	switch {
 	case errors.Is(err, compute.ErrNotFound):
 		return problem.New(http.StatusNotFound, "not_found", err.Error(), "list them: cloister instance list")

@@ -16,6 +16,7 @@ import (
 	"github.com/cloister-cc/cloister/attest/collateral"
 	"github.com/cloister-cc/cloister/client"
 	"github.com/cloister-cc/cloister/compute"
+	"github.com/cloister-cc/cloister/compute/qemu"
 	"github.com/cloister-cc/cloister/compute/shim"
 	csoftware "github.com/cloister-cc/cloister/compute/software"
 	"github.com/cloister-cc/cloister/internal/datadir"
@@ -46,6 +47,9 @@ type Config struct {
 	// directory (see package attest/record), from when it next starts; empty means
 	// those that led to the release of a key.
 	KeepVerdicts datadir.Keep
+	// Kernel is the file of the kernel that virtual machines boot; empty means the
+	// newest that is installed.
+	Kernel string
 	// Ready, when set, is called once the node is attested and serves.
 	Ready func(client.Platform)
 }
@@ -124,7 +128,11 @@ func (h *Host) serve(ctx context.Context) error {
 		return err
 	}
 	h.driver = csoftware.New(h.paths.PlatformSocket())
-	h.supervisor, err = compute.Open(ctx, h.paths.Instances(), shim.Processes{Record: h.cfg.Record}, h.logger, h.driver)
+	if err := h.paths.SetKernel(h.cfg.Kernel); err != nil {
+		return fmt.Errorf("tell the owners of machines which kernel to boot: %w", err)
+	}
+	machines := qemu.New(qemu.Config{Platform: h.paths.PlatformSocket(), Cache: h.paths.Machines(), Kernel: h.cfg.Kernel})
+	h.supervisor, err = compute.Open(ctx, h.paths.Instances(), shim.Processes{Record: h.cfg.Record}, h.logger, h.driver, machines)
 	if err != nil {
 		return err
 	}

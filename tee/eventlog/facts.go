@@ -40,7 +40,15 @@ type Facts struct {
 	// but those of separators and of the texts that firmware measures between
 	// them. As nothing is left out by its label, nothing can hide.
 	BootApplications []string
+	// Launch is the data of the first event of PCR 15, covered by its digest, which
+	// is where a guest of ours says what it launches: nothing can be extended before
+	// it. What is in it is as true as the guest that measured it is good, which PCR
+	// 0 to 9 say. It is no claim by itself.
+	Launch []byte
 }
+
+// LaunchRegister is the PCR into which a guest measures what it launches.
+const LaunchRegister = 15
 
 // Claims are the facts that can be told, under snake_case names, as bool, string
 // and []any: secure_boot, uefi_debug_mode, boot_firmware_version, gce_technology,
@@ -86,6 +94,9 @@ func (l *Log) facts(a Algorithm, proven map[uint32]bool) *Facts {
 		f.Technology = v.technology()
 		f.KernelCommandLine = v.grubCommandLine()
 		f.BootApplications = v.bootApplications()
+		if events := v.events[LaunchRegister]; len(events) > 0 && events[0].Covered(a) {
+			f.Launch = events[0].Data
+		}
 	}
 	return f
 }

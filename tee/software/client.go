@@ -61,6 +61,17 @@ func (c *Client) Launch(ctx context.Context, r LaunchRequest) (device *os.File, 
 	return file, a.info(), nil
 }
 
+// CertifyTPM has the platform certify the endorsement key of an emulated TPM; see
+// [Platform.CertifyTPM].
+func (c *Client) CertifyTPM(ctx context.Context, key []byte) (certificate []byte, err error) {
+	const op = "certify emulated TPM"
+	a, file, err := exchange[certifyAnswer](ctx, c.path, op, opCertify, certifyCall{key}, nil)
+	if file != nil {
+		_ = file.Close()
+	}
+	return a.Certificate, err
+}
+
 // exchange makes one call on a connection of its own.
 func exchange[T any](ctx context.Context, path, what, op string, body any, image *os.File) (T, *os.File, error) {
 	var none T

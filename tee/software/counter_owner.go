@@ -8,6 +8,7 @@ import (
 	"errors"
 
 	"github.com/cloister-cc/cloister/tee"
+	"github.com/cloister-cc/cloister/tee/sealing"
 )
 
 // The scopes of a counter, and of sealing keys.
@@ -65,7 +66,7 @@ func (c instanceCounters) key(op, name string) (counterKey, error) {
 	case c.scope == scopeSigner && len(c.in.doc.Signer) > 0:
 		owner.ID, owner.Product = c.in.doc.Signer, c.in.doc.Product
 	case c.scope == scopeSigner:
-		return counterKey{}, &tee.Error{Code: tee.CodeSealPolicy, Op: op, Err: errUnsigned}
+		return counterKey{}, &tee.Error{Code: tee.CodeSealPolicy, Op: op, Err: sealing.ErrUnsigned}
 	default:
 		return counterKey{}, &tee.Error{Code: tee.CodeParse, Op: op, Err: errors.New("unknown scope")}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cloister-cc/cloister/tee"
 	"github.com/cloister-cc/cloister/tee/launch"
+	"github.com/cloister-cc/cloister/tee/sealing"
 )
 
 // wallsUnreported stands in missing_walls until the agent has said which walls
@@ -91,7 +92,8 @@ func (in *Instance) SealingKey(_ context.Context, policy tee.SealPolicy, context
 	if err := in.alive("derive sealing key"); err != nil {
 		return nil, err
 	}
-	return deriveSealingKey(in.p.fuses.Secret, in.doc, in.info.Measurement, policy, context)
+	l := sealing.Launch{Domain: "cloister software TEE sealing key v1", Document: in.doc, Measurement: in.info.Measurement}
+	return sealing.Key(in.p.fuses.Secret, l, policy, context)
 }
 
 // ReadCounter returns a counter of this measurement.

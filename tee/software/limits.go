@@ -1,17 +1,22 @@
 package software
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/cloister-cc/cloister/tee/launch"
+	"github.com/cloister-cc/cloister/tee/sealing"
+)
 
 // Bounds of the platform. What goes beyond them is refused.
 const (
-	MaxCounters         = 4096    // counters of a platform
-	MaxCountersPerOwner = 256     // counters of one measurement or signer
-	MaxCounterName      = 128     // bytes, printable ASCII without space
-	MaxInstanceID       = 128     // bytes, printable ASCII without space
-	MaxSealContext      = 4 << 10 // bytes of the caller's sealing context
-	MaxInstances        = 4096    // launches alive at one time
-	MaxWalls            = 64      // entries of walls and of missing walls
-	MaxWall             = 64      // bytes of one entry, printable ASCII
+	MaxCounters         = 4096 // counters of a platform
+	MaxCountersPerOwner = 256  // counters of one measurement or signer
+	MaxCounterName      = 128  // bytes, printable ASCII without space
+	MaxInstanceID       = launch.MaxInstanceID
+	MaxSealContext      = sealing.MaxContext // bytes of the caller's sealing context
+	MaxInstances        = 4096               // launches alive at one time
+	MaxWalls            = launch.MaxWalls
+	MaxWall             = launch.MaxWall
 	maxFrame            = 64 << 10
 )
 

@@ -12,6 +12,7 @@ import (
 const (
 	opPlatform = "platform" // nothing -> platformAnswer
 	opLaunch   = "launch"   // launchCall, image by SCM_RIGHTS -> infoAnswer, device by SCM_RIGHTS
+	opCertify  = "certify"  // certifyCall -> certifyAnswer
 )
 
 // The operations of a device.
@@ -31,6 +32,14 @@ type launchCall struct {
 	Document   []byte `cbor:"1,keyasint"`
 	Signature  []byte `cbor:"2,keyasint"`
 	InstanceID string `cbor:"3,keyasint"`
+}
+
+type certifyCall struct {
+	Key []byte `cbor:"1,keyasint"` // PKIX DER
+}
+
+type certifyAnswer struct {
+	Certificate []byte `cbor:"1,keyasint"` // DER
 }
 
 type platformAnswer struct {

@@ -157,6 +157,13 @@ func (p *Platform) answerCall(ctx context.Context, body []byte, image *os.File) 
 			return nil, nil, errors.Join(err, in.Close())
 		}
 		return infoAnswerOf(in.Info()), device, nil
+	case opCertify:
+		c, err := decode[certifyCall](req.Body, maxFrame)
+		if err != nil {
+			return nil, nil, callError(err)
+		}
+		certificate, err := p.CertifyTPM(c.Key)
+		return certifyAnswer{certificate}, nil, err
 	default:
 		return nil, nil, callError(errors.New("unknown operation"))
 	}

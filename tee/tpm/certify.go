@@ -17,9 +17,6 @@ import (
 // typeCertify is TPM_ST_ATTEST_CERTIFY.
 const typeCertify = 0x8017
 
-// ccPolicyPCR is TPM_CC_PolicyPCR, which is part of the digests that it makes.
-const ccPolicyPCR = 0x17F
-
 // More of TPMA_OBJECT, which keys may have or not.
 const (
 	stClear Attributes = 1 << 2  // ends when the TPM restarts
@@ -126,9 +123,13 @@ func (q *Quote) PolicyPCR() []byte {
 	if len(q.PCRDigest) != sha256.Size {
 		return nil
 	}
+	return policyPCR(q.PCRDigest, q.Selections...)
+}
+
+func policyPCR(digest []byte, selections ...Selection) []byte {
 	b := binary.BigEndian.AppendUint32(make([]byte, sha256.Size), ccPolicyPCR) // the policy before was an empty one
-	digest := sha256.Sum256(append(appendSelections(b, q.Selections...), q.PCRDigest...))
-	return digest[:]
+	policy := sha256.Sum256(append(appendSelections(b, selections...), digest...))
+	return policy[:]
 }
 
 // CheckSealing lists why what is encrypted to a key can be read by others than its

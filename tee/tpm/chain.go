@@ -26,6 +26,11 @@ var (
 // of them a relying party wants is its own choice.
 func (a *attestationKey) checkChain(cert *x509.Certificate, s *Statement, ev tee.Evidence, in tee.Input) {
 	a.checkUse(cert)
+	a.chainToRoot("ak certificate", cert, certificates(s, ev, in), in)
+}
+
+// chainToRoot lists what is wrong between a certificate and a root.
+func (a *attestationKey) chainToRoot(claim string, cert *x509.Certificate, others [][]byte, in tee.Input) {
 	roots, intermediates := x509.NewCertPool(), x509.NewCertPool()
 	n := 0
 	for _, r := range in.Roots {
@@ -38,7 +43,6 @@ func (a *attestationKey) checkChain(cert *x509.Certificate, s *Statement, ev tee
 		a.fail(tee.CodeChain, "roots", "roots of the TPM's maker or cloud", "none", "there are none embedded: give the roots that you trust, or enrol the key ("+TrustedAK+")")
 		return
 	}
-	others := certificates(s, ev, in)
 	if len(others) > maxCertificates {
 		a.fail(tee.CodeParse, "certificates", fmt.Sprintf("at most %d", maxCertificates), fmt.Sprint(len(others)), "")
 		return
@@ -58,7 +62,7 @@ func (a *attestationKey) checkChain(cert *x509.Certificate, s *Statement, ev tee
 		if e, ok := errors.AsType[x509.CertificateInvalidError](err); ok && e.Reason == x509.Expired {
 			code = tee.CodeExpired
 		}
-		a.fail(code, "ak certificate", "a chain to a root, valid at "+stamp(in.At), fmt.Sprintf("%.200s", err.Error()), "send the issuing certificates along")
+		a.fail(code, claim, "a chain to a root, valid at "+stamp(in.At), fmt.Sprintf("%.200s", err.Error()), "send the issuing certificates along")
 		return
 	}
 	a.checkRevocation(chains[0], in)

@@ -1,13 +1,17 @@
 package tpm
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 
 	"github.com/cloister-cc/cloister/tee"
 	"github.com/cloister-cc/cloister/tee/eventlog"
+	"github.com/cloister-cc/cloister/tee/launch"
 )
 
 // bootPCRs are the registers that Measurement is over: 0 to 7 are the firmware's,
@@ -75,6 +79,7 @@ func weakBanks(proven Banks) []tee.Finding {
 func claimsFrom(q *Quote, proven Banks, ak *attestationKey, s *Signature, facts *eventlog.Facts) tee.Claims {
 	c := tee.Claims{
 		TEE:         tee.TPM,
+		Simulated:   ak.emulated,
 		Measurement: Measurement(proven),
 		ReportData:  q.ExtraData,
 		Platform:    KeyID(ak.key),
@@ -96,6 +101,34 @@ func claimsFrom(q *Quote, proven Banks, ak *attestationKey, s *Signature, facts 
 		maps.Copy(c.Vendor, facts.Claims())
 	}
 	return c
+}
+
+// addLaunch adds what a guest of ours measured of its launch to the claims. An
+// event that cannot be read is a failure: an agent makes none.
+func addLaunch(c *tee.Claims, facts *eventlog.Facts) []tee.Failure {
+	if facts == nil || !bytes.HasPrefix(facts.Launch, []byte(launch.EventPrefix)) {
+		return nil
+	}
+	e, d, err := launch.ParseEvent(facts.Launch)
+	if err != nil {
+		return []tee.Failure{{Code: tee.CodeParse, Claim: "launch event", Want: "one that an agent makes", Got: fmt.Sprintf("%.200s", err.Error())}}
+	}
+	digest := sha256.Sum256(e.Document)
+	c.LaunchDigest, c.Signer, c.Product, c.SVN = digest[:], d.Signer, d.Product, d.SVN
+	c.InstanceID, c.Debug, c.LaunchByGuest = e.InstanceID, c.Debug || d.Debug, true
+	maps.Copy(c.Vendor, map[string]any{
+		"role": string(d.Role), "node_root": hex.EncodeToString(e.NodeRoot), "node_runtime": hex.EncodeToString(e.NodeRuntime),
+		"walls": anyList(e.Walls), "missing_walls": anyList(e.Missing),
+	})
+	return nil
+}
+
+func anyList(list []string) []any {
+	out := make([]any, len(list))
+	for i, s := range list {
+		out[i] = s
+	}
+	return out
 }
 
 // Claims are the values in hex, by the name of the bank and the index.

@@ -13,23 +13,28 @@ import (
 // Command codes (part 2, section "TPM_CC").
 const (
 	ccNVDefineSpace      = 0x12A
+	ccPCRAllocate        = 0x12B
 	ccCreatePrimary      = 0x131
 	ccNVWrite            = 0x137
 	ccActivateCredential = 0x147
 	ccNVRead             = 0x14E
 	ccPolicySecret       = 0x151
+	ccHMAC               = 0x155
 	ccQuote              = 0x158
 	ccFlushContext       = 0x165
 	ccNVReadPublic       = 0x169
 	ccReadPublic         = 0x173
 	ccStartAuthSession   = 0x176
 	ccPCRRead            = 0x17E
+	ccPolicyPCR          = 0x17F
+	ccPCRExtend          = 0x182
 )
 
 // Handles and tags (part 2, sections "Handles" and "TPM_ST").
 const (
 	handleOwner       = 0x40000001
 	handleEndorsement = 0x4000000B
+	handlePlatform    = 0x4000000C
 	handleNull        = 0x40000007
 	handlePassword    = 0x40000009
 	tagNoSessions     = 0x8001

@@ -18,8 +18,8 @@
 // The host of a vTPM: it can read and change everything, and a genuine quote says
 // nothing about memory encryption. An emulator that somebody enrolled or gave a
 // certificate: nothing in a quote tells an emulator from a chip (swtpm even names
-// IBM as its maker, as do chips of IBM), so Simulated is always false here, and
-// whom a relying party enrols is what counts. A policy that accepts the wrong
+// IBM as its maker, as do chips of IBM), so Simulated is what the certificate of
+// its key says, and whom a relying party enrols is what counts. A policy that accepts the wrong
 // measurement. Resets of PCR 16 and 23, which any program can do: never compare
 // digests over other registers than those that you name. Recordings: freshness
 // is the report data (extraData), which the caller compares (attest.BindTo).

@@ -9,10 +9,12 @@ import (
 )
 
 // akTemplate is the TPMT_PUBLIC to create an attestation key from: restricted,
-// P-256, ECDSA with SHA-256, no policy.
+// P-256, ECDSA with SHA-256, no policy. It has no password to guess, and is not
+// protected against guessing (noDA): else a TPM that loses its power a few times, as
+// virtual ones do, would lock it.
 func akTemplate() []byte {
 	b := []byte{0, algECC, 0, byte(eventlog.SHA256)}
-	a := uint32(FixedTPM | FixedParent | SensitiveDataOrigin | UserWithAuth | Restricted | Sign)
+	a := uint32(FixedTPM | FixedParent | SensitiveDataOrigin | UserWithAuth | noDA | Restricted | Sign)
 	b = append(b, byte(a>>24), byte(a>>16), byte(a>>8), byte(a))
 	return append(b,
 		0, 0, // no policy
@@ -41,22 +43,28 @@ func ekTemplate() ([]byte, error) {
 	return sized(b, make([]byte, 256)), nil
 }
 
-// createPrimary makes the key of a template in the endorsement hierarchy. The
-// same template gives the same key until the hierarchy is cleared.
+// createPrimary makes the key of a template in the endorsement hierarchy.
 func (d *device) createPrimary(template []byte) (handle uint32, public *Public, err error) {
+	handle, area, err := d.createIn(handleEndorsement, template)
+	if err != nil {
+		return 0, nil, err
+	}
+	public, err = ParsePublic(area)
+	return handle, public, err
+}
+
+// createIn makes the object of a template in a hierarchy, and returns its public
+// area. The same template gives the same object until the hierarchy is cleared.
+func (d *device) createIn(hierarchy uint32, template []byte) (handle uint32, area []byte, err error) {
 	params := append([]byte{0, 4, 0, 0, 0, 0}, sized(nil, template)...) // no password, no data
 	params = append(params, 0, 0, 0, 0, 0, 0)                           // no outside info, no creation PCRs
-	r, err := d.run(&command{code: ccCreatePrimary, handles: []uint32{handleEndorsement}, sessions: []session{{}}, params: params})
+	r, err := d.run(&command{code: ccCreatePrimary, handles: []uint32{hierarchy}, sessions: []session{{}}, params: params})
 	if err != nil {
 		return 0, nil, err
 	}
 	handle = r.u32()
-	area := r.params().sized(maxCommand)
-	if r.err != nil {
-		return 0, nil, r.err
-	}
-	public, err = ParsePublic(area)
-	return handle, public, err
+	area = r.params().sized(maxCommand)
+	return handle, area, r.err
 }
 
 func (d *device) readPublic(handle uint32) (*Public, error) {
@@ -123,6 +131,13 @@ func (d *device) quote(ak uint32, extraData []byte, selection Selection) (messag
 // activate opens a challenge with the endorsement key, which its policy allows to
 // who has the endorsement hierarchy's (empty) password.
 func (d *device) activate(ak, ek uint32, credentialBlob, encryptedSecret []byte) ([]byte, error) {
+	return d.withPolicy(func(policy uint32) ([]byte, error) {
+		return d.activateIn(policy, ak, ek, credentialBlob, encryptedSecret)
+	})
+}
+
+// withPolicy calls f with a policy session, which f uses up when it succeeds.
+func (d *device) withPolicy(f func(policy uint32) ([]byte, error)) ([]byte, error) {
 	nonce := make([]byte, 16) // policy sessions that only authorise need none that is fresh
 	params := sized(nil, nonce)
 	params = append(params, 0, 0, 1, 0, algNull, 0, byte(eventlog.SHA256)) // no salt, policy, no encryption
@@ -134,13 +149,13 @@ func (d *device) activate(ak, ek uint32, credentialBlob, encryptedSecret []byte)
 	if r.err != nil {
 		return nil, r.err
 	}
-	secret, err := d.activateIn(policy, ak, ek, credentialBlob, encryptedSecret)
+	out, err := f(policy)
 	if err != nil {
 		// A session that was not used up stays; whether it can be flushed says
 		// nothing about the failure.
 		_ = d.flush(policy)
 	}
-	return secret, err
+	return out, err
 }
 
 func (d *device) activateIn(policy, ak, ek uint32, credentialBlob, encryptedSecret []byte) ([]byte, error) {

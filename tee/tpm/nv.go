@@ -18,11 +18,12 @@ const (
 	nvAuthWrite  nvAttributes = 1 << 2
 	nvOwnerRead  nvAttributes = 1 << 17
 	nvAuthRead   nvAttributes = 1 << 18
+	nvNoDA       nvAttributes = 1 << 25 // not locked by wrong guesses
 )
 
 // newNV are the attributes of an index that [Attester.WriteNV] defines: those that
-// common tools give one that is said nothing else about.
-const newNV = nvOwnerWrite | nvAuthWrite | nvOwnerRead | nvAuthRead
+// common tools give one that is said nothing else about, and noDA.
+const newNV = nvOwnerWrite | nvAuthWrite | nvOwnerRead | nvAuthRead | nvNoDA
 
 // nvChunk is how many bytes of an index go into one command. A TPM has a limit of
 // its own (TPM_PT_NV_BUFFER_MAX), which is 1024 or more where it was looked at.
@@ -76,7 +77,7 @@ func (a *Attester) WriteNV(ctx context.Context, index uint32, data []byte) error
 		return failed(op, err)
 	}
 	p, err := a.device.readNVPublic(index)
-	if e, ok := errors.AsType[*ResponseError](err); ok && e.Code == rcNoIndex {
+	if NoIndex(err) {
 		p = &nvPublic{index: index, attributes: newNV, size: len(data)}
 		err = a.device.defineNV(p)
 	}
@@ -92,6 +93,13 @@ func (a *Attester) WriteNV(ctx context.Context, index uint32, data []byte) error
 		}
 	}
 	return nil
+}
+
+// NoIndex reports whether an error of [Attester.ReadNV] means that there is no such
+// index.
+func NoIndex(err error) bool {
+	e, ok := errors.AsType[*ResponseError](err)
+	return ok && e.Command == ccNVReadPublic && e.Code == rcNoIndex
 }
 
 func (d *device) readNVPublic(index uint32) (*nvPublic, error) {

@@ -125,3 +125,25 @@ func TestOpen(t *testing.T) {
 		t.Errorf("error %v, want unavailable", err)
 	}
 }
+
+// TestPowerLoss: a TPM that loses its power again and again, in the middle of its work,
+// still quotes.
+func TestPowerLoss(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 8 { // wrong guesses lock it after three
+		conn, wait := tpmtest.Software(t, dir)
+		a, err := tpm.NewAttester(conn, tpm.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := a.Evidence(t.Context(), [64]byte{}); err != nil {
+			t.Fatalf("after %d power cycles: %v", i, err)
+		}
+		if err := a.WriteNV(t.Context(), 0x01800001, []byte{byte(i)}); err != nil {
+			t.Fatalf("after %d power cycles: %v", i, err)
+		}
+		credential(t, a)
+		_ = conn.Close() // and no TPM2_Shutdown
+		wait()
+	}
+}

@@ -32,6 +32,8 @@ type attestationKey struct {
 	key    crypto.PublicKey // nil: there is none
 	public *Public          // nil: not given
 	trust  string
+	// certificate says that the key is in an emulated TPM.
+	emulated bool
 
 	failures []tee.Failure
 	findings []tee.Finding
@@ -69,7 +71,7 @@ func keyOf(s *Statement, ev tee.Evidence, in tee.Input, cache *keyCache) *attest
 	case slices.ContainsFunc(enrolled, func(k crypto.PublicKey) bool { return sameKey(k, a.key) }):
 		a.trust = trustEnrolled
 	case cert != nil:
-		a.trust = trustCertificate
+		a.trust, a.emulated = trustCertificate, tee.IsEmulatedTPM(cert)
 		a.checkChain(cert, s, ev, in)
 	default:
 		a.fail(tee.CodeChain, "attestation key", "enrolled, or with a certificate", "neither",

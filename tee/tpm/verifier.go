@@ -25,14 +25,23 @@ import (
 // not say of which registers it is, and PCR 16 and 23 can be given any value.
 // ReportData is extraData. Platform is the SHA-256 of the attestation key
 // ([KeyID]). Debug is true only if the log proves that the firmware's debugger was
-// enabled; Simulated is always false, because nothing tells an emulator from a
-// chip; the TCB status is always Unknown. Vendor has pcrs (by bank, "sha256", and
-// index, in hex; the quoted ones and no others), clock, reset_count,
-// restart_count, safe, firmware_version, ak_trust (enrolled or certificate),
-// signature_scheme, event_log (whether one was given and replays), and the facts
-// of the log (eventlog.Facts.Claims: secure_boot, kernel_command_line and others).
-// The name of the key is no claim: what is trusted is the key, and nothing in
-// evidence proves the rest of its public area.
+// enabled, or that a debug launch was measured. Simulated is true when the key's
+// certificate says that its TPM is emulated (tee.EmulatedTPM): nothing else tells
+// an emulator from a chip, so a key that was enrolled is taken for a chip's. The
+// TCB status is always Unknown.
+//
+// LaunchDigest, InstanceID, Signer, Product and SVN, and role, node_root,
+// node_runtime, walls and missing_walls of Vendor, are what the first event of PCR
+// 15 says, when the log proves one of our agents' (launch.Event). It is the guest's
+// own word: anything that was booted can measure such an event, so they are worth
+// as much as the Measurement beside them.
+//
+// Vendor has pcrs (by bank, "sha256", and index, in hex; the quoted ones and no
+// others), clock, reset_count, restart_count, safe, firmware_version, ak_trust
+// (enrolled or certificate), signature_scheme, event_log (whether one was given and
+// replays), and the facts of the log (eventlog.Facts.Claims: secure_boot,
+// kernel_command_line and others). The name of the key is no claim: what is trusted
+// is the key, and nothing in evidence proves the rest of its public area.
 //
 // Findings: CodeRevocationUnknown when a revocation list of an issuer was not
 // given; CodeUnsupported when only PCRs with SHA-1 are quoted, of which somebody
@@ -90,7 +99,11 @@ func (v *Verifier) Verify(ev tee.Evidence, in tee.Input) (tee.Claims, []tee.Find
 	if len(failures) > 0 || q == nil {
 		return refuse(failures...)
 	}
-	return claimsFrom(q, proven, ak, signature, facts), append(ak.findings, weakBanks(proven)...), nil
+	claims := claimsFrom(q, proven, ak, signature, facts)
+	if failures := addLaunch(&claims, facts); len(failures) > 0 {
+		return refuse(failures...)
+	}
+	return claims, append(ak.findings, weakBanks(proven)...), nil
 }
 
 func refuse(failures ...tee.Failure) (tee.Claims, []tee.Finding, error) {

@@ -43,14 +43,24 @@ func Known() map[string]string {
 	return out
 }
 
+// CheckFirmware returns an [ErrFirmware] for an image that is not of a build that is
+// known.
+func CheckFirmware(image []byte) error {
+	digest := sha256.Sum256(image)
+	if _, ok := builds()[hex.EncodeToString(digest[:])]; !ok {
+		return fmt.Errorf("%w: SHA-256 %x", ErrFirmware, digest)
+	}
+	return nil
+}
+
 // volumes are the PEI volume of the firmware, as it lies in a guest's memory when it is
 // measured, and its DXE volume.
 func volumes(g Guest) (pei, dxe []byte, err error) {
-	digest := sha256.Sum256(g.Firmware)
-	known, ok := builds()[hex.EncodeToString(digest[:])]
-	if !ok {
-		return nil, nil, fmt.Errorf("%w: SHA-256 %x", ErrFirmware, digest)
+	if err := CheckFirmware(g.Firmware); err != nil {
+		return nil, nil, err
 	}
+	digest := sha256.Sum256(g.Firmware)
+	known := builds()[hex.EncodeToString(digest[:])]
 	if pei, dxe, err = unpack(g.Firmware); err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", ErrFirmware, err)
 	}

@@ -29,6 +29,12 @@ type CertificateOptions struct {
 	KeyUsage x509.KeyUsage           // 0: digitalSignature, or an authority's
 	Purposes []asn1.ObjectIdentifier // nil: attestation key of the TCG
 	CA       bool
+	Emulated bool // the certificate says that the TPM is emulated
+}
+
+// Endorsement are the options of a certificate of an RSA endorsement key.
+func Endorsement() CertificateOptions {
+	return CertificateOptions{KeyUsage: x509.KeyUsageKeyEncipherment, Purposes: []asn1.ObjectIdentifier{{2, 23, 133, 8, 1}}}
 }
 
 // NewAuthority returns an authority that parent certified, or a root if parent is
@@ -77,6 +83,9 @@ func (o CertificateOptions) template(name string) *x509.Certificate {
 		o.To = At.AddDate(1, 0, 0)
 	}
 	t := &x509.Certificate{SerialNumber: big.NewInt(serial.Add(1)), NotBefore: o.From, NotAfter: o.To, KeyUsage: o.KeyUsage, IsCA: o.CA, BasicConstraintsValid: true}
+	if o.Emulated {
+		t.Policies = []x509.OID{tee.EmulatedTPM()}
+	}
 	if name != "" {
 		t.Subject = pkix.Name{CommonName: name, Organization: []string{"cloister test"}}
 		if t.KeyUsage == 0 {

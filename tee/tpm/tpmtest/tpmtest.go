@@ -21,6 +21,7 @@ import (
 
 	"github.com/cloister-cc/cloister/tee"
 	"github.com/cloister-cc/cloister/tee/eventlog"
+	"github.com/cloister-cc/cloister/tee/launch"
 	"github.com/cloister-cc/cloister/tee/tpm"
 )
 
@@ -120,6 +121,33 @@ func (t *TPM) Boot(secureBoot bool) {
 			copy(t.PCRs[a][i], replayed[i])
 		}
 	}
+}
+
+// Measure extends a register in all banks with the digests of data, and adds the event
+// to the log.
+func (t *TPM) Measure(register uint32, kind eventlog.Type, data []byte) {
+	log, err := eventlog.Parse(t.Log)
+	if err != nil {
+		panic(err) // the log is ours
+	}
+	e := eventlog.NewEvent(register, kind, data, data, log.Algorithms...)
+	log.Events = append(log.Events, e)
+	t.Log = log.Encode()
+	for a, bank := range t.PCRs {
+		bank[register] = a.Sum(bank[register], e.Digest(a))
+	}
+}
+
+// Launch measures a launch as an agent does, and has quotes of PCR 0 to 9 and 15 from
+// then on.
+func (t *TPM) Launch(tb testing.TB, e launch.Event) {
+	tb.Helper()
+	b, err := e.Encode()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	t.Measure(eventlog.LaunchRegister, eventlog.TypeIPL, b)
+	t.Template.Selections = []tpm.Selection{{Algorithm: eventlog.SHA256, Indices: []uint32{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, eventlog.LaunchRegister}}}
 }
 
 // Kind is tee.TPM.
