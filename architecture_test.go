@@ -28,7 +28,7 @@ var levels = [][]string{
 	{"compute", "compute/initramfs", "compute/qemu/expect", "compute/sandbox", "compute/link", "compute/program", "compute/agent", "compute/machine", "compute/software", "compute/qemu", "compute/shim"},
 	{"sql", "learn", "licensing"},
 	{"client"},
-	{"internal/node", "internal/server", "internal/portal", "internal/demo"},
+	{"internal/node", "internal/portal", "internal/server", "internal/demo"},
 	{"internal/cli"},
 	{"cmd/cloister"},
 }

@@ -42,7 +42,7 @@ type suite struct {
 func suites() []suite {
 	return []suite{
 		{"wasm", (*bench).wasm}, {"snp", (*bench).snp}, {"measure", (*bench).measure}, {"dcap", (*bench).dcap}, {"start", (*bench).start}, {"density", (*bench).density},
-		{"impact", (*bench).impact}, {"attest", (*bench).attest}, {"attest-snp", (*bench).attestSNP}, {"release", (*bench).release}, {"build", (*bench).build},
+		{"machine", (*bench).machine}, {"impact", (*bench).impact}, {"attest", (*bench).attest}, {"attest-snp", (*bench).attestSNP}, {"release", (*bench).release}, {"build", (*bench).build},
 	}
 }
 

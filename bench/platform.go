@@ -69,7 +69,7 @@ type up struct {
 
 func (b *bench) up(name string, flags ...string) (*up, error) {
 	u := &up{dir: filepath.Join(b.dir, name)}
-	args := append([]string{"up", "--data-dir", u.dir, "--listen", "127.0.0.1:0", "--fetch-collateral=false"}, flags...)
+	args := append([]string{"up", "--data-dir", u.dir, "--listen", "127.0.0.1:0", "--fetch-collateral=false", "--portal", "none"}, flags...)
 	u.cmd = exec.Command(b.exe, args...)
 	u.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	if err := u.cmd.Start(); err != nil {

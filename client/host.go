@@ -30,20 +30,24 @@ type Problem = problem.Problem //nolint:errname // RFC 9457 calls it a problem
 var ErrNotRunning = errors.New("no platform runs on this data directory")
 
 // Host is the API of a platform's host. It is safe for concurrent use.
-type Host struct{ http *http.Client }
+type Host struct {
+	http *http.Client
+	dial func(context.Context) (net.Conn, error)
+}
 
 // NewHost returns a client of the platform on a data directory. It does not
 // connect yet.
 func NewHost(dataDir string) *Host {
 	socket := datadir.Paths{Data: dataDir}.API()
-	return &Host{http: &http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			c, err := unixsock.Dial(ctx, socket)
-			if err != nil {
-				return nil, fmt.Errorf("%w (%s): %w", ErrNotRunning, dataDir, err)
-			}
-			return c, nil
-		},
+	dial := func(ctx context.Context) (net.Conn, error) {
+		c, err := unixsock.Dial(ctx, socket)
+		if err != nil {
+			return nil, fmt.Errorf("%w (%s): %w", ErrNotRunning, dataDir, err)
+		}
+		return c, nil
+	}
+	return &Host{dial: dial, http: &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
 	}}}
 }
 
@@ -121,12 +125,22 @@ func (h *Host) Delete(ctx context.Context, name string) error {
 // Create makes an instance. image is nil for built-in images; inputs holds
 // every input of the launch document.
 func (h *Host) Create(ctx context.Context, r CreateRequest, image io.Reader, inputs map[string]io.Reader) (compute.Instance, error) {
+	return h.sendForm(ctx, http.MethodPost, "/v1/instances", r, image, inputs)
+}
+
+// Update replaces what the instance called r.Name runs, and starts it again if it ran;
+// see [compute.Supervisor.Update]. r.Start counts for nothing.
+func (h *Host) Update(ctx context.Context, r CreateRequest, image io.Reader, inputs map[string]io.Reader) (compute.Instance, error) {
+	return h.sendForm(ctx, http.MethodPut, instancePath(r.Name), r, image, inputs)
+}
+
+func (h *Host) sendForm(ctx context.Context, method, path string, r CreateRequest, image io.Reader, inputs map[string]io.Reader) (compute.Instance, error) {
 	pr, pw := io.Pipe()
 	form := multipart.NewWriter(pw)
 	go func() { pw.CloseWithError(writeForm(form, r, image, inputs)) }()
 	defer func() { _ = pr.Close() }()
 	var i compute.Instance
-	err := h.call(ctx, http.MethodPost, "/v1/instances", pr, form.FormDataContentType(), &i)
+	err := h.call(ctx, method, path, pr, form.FormDataContentType(), &i)
 	return i, err
 }
 

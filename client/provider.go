@@ -55,7 +55,19 @@ func (n *Node) AccessToken(ctx context.Context) (AccessToken, error) {
 // plain HTTPS is. The node is proven, so whoever trusts that certificate talks to
 // the code that the policy names, and to nobody else.
 func (n *Node) Authority(ctx context.Context) ([]byte, error) {
+	a, err := n.authority(ctx)
+	return a.Certificate, err
+}
+
+func (n *Node) authority(ctx context.Context) (Authority, error) {
 	var a Authority
 	err := n.call(ctx, http.MethodGet, "/v1/authority", nil, &a)
-	return a.Certificate, err
+	return a, err
+}
+
+// TPMAuthority returns the certificate (PEM) of the attestation CA of the node: the root
+// with which evidence of its virtual machines verifies (package attest/akca).
+func (n *Node) TPMAuthority(ctx context.Context) ([]byte, error) {
+	a, err := n.authority(ctx)
+	return a.AttestationKeys, err
 }

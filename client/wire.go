@@ -30,6 +30,8 @@ type CreateRequest struct {
 	Name  string       `json:"name"`
 	Spec  compute.Spec `json:"spec"`
 	Start bool         `json:"start"`
+	// DiscardState is for updates; see [compute.Update].
+	DiscardState bool `json:"discard_state,omitempty"`
 }
 
 // Nonce is the answer of POST /v1/nonce: good for one use within a minute.
@@ -54,9 +56,11 @@ type AccessToken struct {
 }
 
 // Authority is the answer of GET /v1/authority: the certificate (PEM) under which
-// the node's plain HTTPS is.
+// the node's plain HTTPS is, and the one under which it certifies attestation keys of
+// TPMs.
 type Authority struct {
-	Certificate []byte `json:"certificate"`
+	Certificate     []byte `json:"certificate"`
+	AttestationKeys []byte `json:"attestation_keys,omitempty"`
 }
 
 // Identity is the answer of GET /v1/identity: the node's service key (SPKI DER)

@@ -45,7 +45,7 @@ func (s *Supervisor) Create(ctx context.Context, c Create) (Instance, error) {
 		}
 		id = hex.EncodeToString(b[:])
 	}
-	intent := Intent{ID: id, Name: c.Name, Created: time.Now().UTC(), Spec: c.Spec, Expected: expected.Measurement, ExpectedRegisters: expected.Registers, Simulated: expected.Simulated, Want: WantStopped}
+	intent := Intent{ID: id, Name: c.Name, Created: time.Now().UTC(), Spec: c.Spec, Expected: expected.Measurement, ExpectedRegisters: expected.Registers, Simulated: expected.Simulated, Size: expected.Size, Want: WantStopped}
 	if c.Start {
 		intent.Want, intent.Epoch = WantRunning, 1
 	}
@@ -59,6 +59,12 @@ func (s *Supervisor) Create(ctx context.Context, c Create) (Instance, error) {
 	if len(s.keepers) >= MaxInstances {
 		s.mu.Unlock()
 		return Instance{}, fmt.Errorf("%w: this host has %d instances already", ErrRefused, MaxInstances)
+	}
+	if c.Name != NodeName {
+		if err := s.admitTo(c.Spec.project(), expected.Size, nil); err != nil {
+			s.mu.Unlock()
+			return Instance{}, err
+		}
 	}
 	s.keepers[c.Name] = k // holds the name while the files are written
 	s.mu.Unlock()
@@ -78,6 +84,9 @@ func (s *Supervisor) admit(c Create) (Driver, error) {
 	}
 	if !instanceName.MatchString(c.Name) {
 		return refuse("name %q: want lower-case letters, digits and '-'", c.Name)
+	}
+	if c.Spec.Project != "" && !instanceName.MatchString(c.Spec.Project) {
+		return refuse("project %q: want lower-case letters, digits and '-'", c.Spec.Project)
 	}
 	if (c.Name == NodeName) != (c.Spec.Launch.Role == launch.RoleNode) {
 		return refuse("the name %q is for the node", NodeName)
@@ -117,7 +126,7 @@ func (s *Supervisor) store(d Dir, intent Intent, c Create) error {
 		if c.Image == nil {
 			return fmt.Errorf("%w: no image was given", ErrRefused)
 		}
-		if err := StoreFile(d.Image(), c.Image, launch.MaxImage); err != nil {
+		if err := d.storeImage(c.Image, c.Spec.Launch.Image.Digest); err != nil {
 			return err
 		}
 	}

@@ -1,9 +1,13 @@
 package compute
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"os"
@@ -13,6 +17,7 @@ import (
 	"github.com/google/renameio/v2"
 
 	"github.com/cloister-cc/cloister/tee"
+	"github.com/cloister-cc/cloister/tee/launch"
 )
 
 // Dir is the directory of one instance on the host. Everything about an
@@ -27,8 +32,71 @@ func (d Dir) statusFile() string { return filepath.Join(string(d), "status.json"
 // Document holds the canonical launch document.
 func (d Dir) Document() string { return filepath.Join(string(d), "launch.cbor") }
 
-// Image holds the image.
-func (d Dir) Image() string { return filepath.Join(string(d), "image") }
+// newImage is where an image of that digest is put, so that a new version can lie beside
+// the old one.
+func (d Dir) newImage(digest []byte) string {
+	return filepath.Join(string(d), "image-"+hex.EncodeToString(digest))
+}
+
+// Image holds the image of that digest. Older releases had one image, without a digest in
+// its name.
+func (d Dir) Image(digest []byte) string {
+	path, older := d.newImage(digest), filepath.Join(string(d), "image")
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(older); err == nil {
+			return older
+		}
+	}
+	return path
+}
+
+// storeImage stores an image, and refuses one of another digest.
+func (d Dir) storeImage(r io.Reader, digest []byte) error {
+	return StoreFile(d.newImage(digest), &digested{r: r, h: sha256.New(), want: digest}, launch.MaxImage)
+}
+
+// digested is a reader whose end is an error when what was read has another digest.
+type digested struct {
+	r    io.Reader
+	h    hash.Hash
+	want []byte
+}
+
+func (d *digested) Read(b []byte) (int, error) {
+	n, err := d.r.Read(b)
+	d.h.Write(b[:n])
+	if errors.Is(err, io.EOF) && !bytes.Equal(d.h.Sum(nil), d.want) {
+		return n, fmt.Errorf("%w: the image is another than the launch document names", ErrRefused)
+	}
+	return n, err
+}
+
+// keepImage removes the images of all other digests.
+func (d Dir) keepImage(digest []byte) {
+	images, err := filepath.Glob(filepath.Join(string(d), "image*"))
+	if err != nil {
+		return
+	}
+	for _, path := range images {
+		if path != d.newImage(digest) {
+			_ = os.Remove(path) // what stays only takes space
+		}
+	}
+}
+
+// discardState removes what the instance keeps: its state, and its TPM.
+func (d Dir) discardState() error {
+	if err := os.RemoveAll(d.TPM()); err != nil {
+		return fmt.Errorf("discard state: %w", err)
+	}
+	if err := os.RemoveAll(d.State()); err != nil {
+		return fmt.Errorf("discard state: %w", err)
+	}
+	return os.MkdirAll(d.State(), 0o700)
+}
+
+// TPM is where the emulated TPM of a virtual machine keeps its memory.
+func (d Dir) TPM() string { return filepath.Join(string(d), "tpm") }
 
 // Input holds the input called name.
 func (d Dir) Input(name string) string { return filepath.Join(string(d), "in", filepath.Base(name)) }
@@ -65,6 +133,8 @@ type Intent struct {
 	// ExpectedRegisters are what it is over.
 	ExpectedRegisters map[string]string `json:"expected_registers,omitempty"`
 	Simulated         bool              `json:"simulated,omitempty"`
+	// Size is what it takes of the host.
+	Size Size `json:"size,omitzero"`
 	// Want is "running", "stopped" or "deleted".
 	Want  string `json:"want"`
 	Epoch int    `json:"epoch"`

@@ -34,6 +34,8 @@ type Expectation struct {
 	Registers map[string]string `json:"registers,omitempty"`
 	// Simulated says that the TEE is none: evidence will say so too.
 	Simulated bool `json:"simulated,omitempty"`
+	// Size is what the instance takes of the host.
+	Size Size `json:"size"`
 }
 
 // Boot is what a driver gets to start an instance.

@@ -39,6 +39,8 @@ const (
 type Spec struct {
 	// TEE is the kind of TEE to run in.
 	TEE tee.Kind `json:"tee"`
+	// Project is whose quota the instance takes from; empty means [DefaultProject].
+	Project string `json:"project,omitempty"`
 	// Launch is the measured part.
 	Launch launch.Document `json:"launch"`
 	// Signature is the image signature of a signed launch.

@@ -19,6 +19,7 @@ var (
 	ErrExists   = errors.New("an instance of that name exists: delete it or choose another name")
 	ErrRefused  = errors.New("refused before anything was started") // the text says why
 	ErrState    = errors.New("not possible in the instance's state")
+	ErrQuota    = errors.New("more than the project's quota")
 )
 
 // Limits of one host.
@@ -52,6 +53,7 @@ type Supervisor struct {
 
 	mu      sync.Mutex
 	keepers map[string]*keeper // by name
+	quotas  Quotas
 }
 
 // Open starts supervising the instances in dir: it adopts those that run,
@@ -86,6 +88,13 @@ func Open(ctx context.Context, dir string, shims Shims, logger *slog.Logger, dri
 		}
 	}
 	return s, nil
+}
+
+// Limit sets the quotas of projects, for instances that are created from now on.
+func (s *Supervisor) Limit(q Quotas) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.quotas = q
 }
 
 // Detach stops supervising and leaves all instances running.

@@ -28,7 +28,7 @@ func (fakeDriver) Kind() tee.Kind                           { return tee.Softwar
 func (fakeDriver) Probe(context.Context) compute.Capability { return compute.Capability{} }
 func (fakeDriver) Expect(s compute.Spec) (compute.Expectation, error) {
 	digest, err := s.Launch.Digest()
-	return compute.Expectation{Measurement: digest[:], Registers: map[string]string{"0": "00"}}, err
+	return compute.Expectation{Measurement: digest[:], Registers: map[string]string{"0": "00"}, Size: compute.Size{MemoryMiB: 100}}, err
 }
 func (fakeDriver) Compare(compute.Expectation, tee.Evidence) []tee.Failure { return nil }
 func (fakeDriver) Boot(context.Context, compute.Boot) (compute.Machine, error) {

@@ -149,3 +149,25 @@ func TestSealingToASigner(t *testing.T) {
 		})
 	}
 }
+
+// TestUpdateKeepsWhatWasSealed: one instance goes from version to version and counts on;
+// what could not open its state is refused before the instance is touched.
+func TestUpdateKeepsWhatWasSealed(t *testing.T) {
+	p := up(t)
+	image, dir := program(t, "sealing", forms[0]), t.TempDir()
+	ours, theirs := filepath.Join(dir, "ours.pem"), filepath.Join(dir, "theirs.pem")
+	v := p.newVisits(t, "visits", signed(t, p, image, ours, 1)...)
+	v.want(t, "visit 1")
+	p.must(t, append([]string{"instance", "update", "visits"}, signed(t, p, image, ours, 2)...)...)
+	v.want(t, "visit 2")
+	for name, args := range map[string][]string{
+		"older": signed(t, p, image, ours, 1), "another signer": signed(t, p, image, theirs, 3), "unsigned": {image, "--", "--signer"},
+	} {
+		if _, said, status := p.cli(t, append([]string{"instance", "update", "visits"}, args...)...); status != 3 || !strings.Contains(said, "hint: sign it as a later version") {
+			t.Errorf("%s: status %d, %s", name, status, said)
+		}
+	}
+	v.want(t, "visit 3")
+	p.must(t, append([]string{"instance", "update", "visits", "--discard-state"}, signed(t, p, image, theirs, 1)...)...)
+	v.want(t, "visit 1") // of another product: it begins anew
+}

@@ -52,8 +52,11 @@ func quoted() []uint32 {
 func openTPM(v *vault) (platform, error) {
 	m := &machineTEE{vault: v}
 	log, err := io.ReadAll(io.LimitReader(os.NewFile(thirdFD, "event log"), tee.MaxEventLog+1))
-	if err != nil || len(log) > tee.MaxEventLog {
-		return nil, fmt.Errorf("read the firmware's event log: %d bytes: %w", len(log), err)
+	if err == nil && len(log) > tee.MaxEventLog {
+		err = fmt.Errorf("more than %d bytes", tee.MaxEventLog)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the firmware's event log: %w", err)
 	}
 	m.log = log
 	m.Attester, err = tpm.NewAttester(os.NewFile(deviceFD, "TPM"), tpm.Options{PCRs: quoted(), EventLog: func() ([]byte, error) { return m.log, nil }})

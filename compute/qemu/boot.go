@@ -18,9 +18,6 @@ import (
 	"github.com/cloister-cc/cloister/tee/software"
 )
 
-// tpmDir is where the TPM of an instance keeps its memory, in the instance's directory.
-const tpmDir = "tpm"
-
 // Boot starts the machine of an instance.
 func (d *Driver) Boot(ctx context.Context, b compute.Boot) (compute.Machine, error) {
 	f, err := d.find()
@@ -44,7 +41,7 @@ func (d *Driver) Boot(ctx context.Context, b compute.Boot) (compute.Machine, err
 	if err != nil {
 		return nil, err
 	}
-	dir := filepath.Join(string(b.Dir), tpmDir)
+	dir := b.Dir.TPM()
 	if err := makeTPM(ctx, f.swtpm, dir, maker); err != nil {
 		return nil, &tee.Error{Code: compute.CodeSandbox, Op: "start machine", Err: err, Hint: "see what this host offers: cloister doctor"}
 	}

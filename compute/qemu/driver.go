@@ -54,10 +54,11 @@ func unavailable(err error) error {
 	return &tee.Error{Code: compute.CodeNoDriver, Op: "run virtual machines", Err: err, Hint: "see what is missing: cloister doctor"}
 }
 
-// Command lines of the kernel. With debug the host sees what the kernel says.
+// Command lines of the kernel: it ends when it panics, and has memory for secrets that
+// it takes out of its own map (memfd_secret(2)). With debug the host sees what it says.
 const (
-	commandLine      = "panic=-1 quiet loglevel=0"
-	debugCommandLine = "panic=-1 console=ttyS0"
+	commandLine      = "panic=-1 quiet loglevel=0 secretmem.enable=1"
+	debugCommandLine = "panic=-1 secretmem.enable=1 console=ttyS0"
 )
 
 func commandLineOf(d launch.Document) string {
@@ -125,7 +126,7 @@ func (d *Driver) Expect(spec compute.Spec) (compute.Expectation, error) {
 	if err != nil {
 		return compute.Expectation{}, unavailable(err)
 	}
-	e := compute.Expectation{Measurement: pcrs.Measurement(), Simulated: true, Registers: map[string]string{}}
+	e := compute.Expectation{Measurement: pcrs.Measurement(), Simulated: true, Size: size, Registers: map[string]string{}}
 	for i, v := range pcrs {
 		e.Registers[strconv.Itoa(i)] = hex.EncodeToString(v[:])
 	}

@@ -71,7 +71,7 @@ func newLab(t *testing.T) *lab {
 	if err = errors.Join(err, os.WriteFile(copied, program, 0o755), os.WriteFile(script, []byte(strings.ReplaceAll(wrapper, "REAL", copied)), 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	l.env = append(os.Environ(), "HOME="+filepath.Join(l.work, "home"), "XDG_CONFIG_HOME="+filepath.Join(l.work, "home"), "CLOISTER_DATA_DIR="+l.data, "CLOISTER_PORTAL=none")
+	l.env = append(os.Environ(), "HOME="+filepath.Join(l.work, "home"), "XDG_CONFIG_HOME="+filepath.Join(l.work, "home"), "CLOISTER_DATA_DIR="+l.data)
 	l.host = client.NewHost(l.data)
 	l.start(t, fmt.Sprintf("mount --bind %s %s && exec ", script, real))
 	t.Cleanup(func() { l.stop(t) })
@@ -81,7 +81,7 @@ func newLab(t *testing.T) *lab {
 // start starts the platform, after a shell command.
 func (l *lab) start(t *testing.T, before string) {
 	t.Helper()
-	l.up = exec.Command("unshare", "--mount", "sh", "-c", before+l.exe+" up --listen 127.0.0.1:0 --fetch-collateral=false --vm-kernel "+l.kernel)
+	l.up = exec.Command("unshare", "--mount", "sh", "-c", before+l.exe+" up --listen 127.0.0.1:0 --fetch-collateral=false --portal none --vm-kernel "+l.kernel)
 	l.up.Env = l.env
 	log, err := os.Create(filepath.Join(l.work, "up.log"))
 	if err != nil {
@@ -246,13 +246,16 @@ func (i *instance) wait(t *testing.T, until client.Until) compute.Instance {
 	return got
 }
 
-// alter changes a file of the instance.
+// alter changes the file of the instance that a pattern names.
 func (i *instance) alter(t *testing.T, file string, change func([]byte) []byte) {
 	t.Helper()
-	path := filepath.Join(string(i.dir), file)
-	b, err := os.ReadFile(path)
+	found, err := filepath.Glob(filepath.Join(string(i.dir), file))
+	if err != nil || len(found) != 1 {
+		t.Fatal(file, found, err)
+	}
+	b, err := os.ReadFile(found[0])
 	if err == nil {
-		err = os.WriteFile(path, change(b), 0o600)
+		err = os.WriteFile(found[0], change(b), 0o600)
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -53,7 +53,7 @@ func (d *Driver) prove(ctx context.Context) error {
 	if err != nil {
 		return unavailable(err)
 	}
-	s := start{dir: filepath.Join(dir, tpmDir), ramDisk: filepath.Join(dir, "initrd"), commandLine: commandLine, size: compute.Size{VCPUs: 1, MemoryMiB: MinMemory}}
+	s := start{dir: filepath.Join(dir, "tpm"), ramDisk: filepath.Join(dir, "initrd"), commandLine: commandLine, size: compute.Size{VCPUs: 1, MemoryMiB: MinMemory}}
 	if err := errors.Join(os.Mkdir(s.dir, 0o700), os.WriteFile(s.ramDisk, b, 0o600)); err != nil {
 		return unavailable(err)
 	}

@@ -109,8 +109,12 @@ func readModule(path string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("unpack %s.ko.xz: %w", path, err)
 	}
-	if b, err = io.ReadAll(io.LimitReader(r, maxModule+1)); err != nil || len(b) > maxModule {
-		return nil, fmt.Errorf("unpack %s.ko.xz: %d bytes: %w", path, len(b), err)
+	b, err = io.ReadAll(io.LimitReader(r, maxModule+1))
+	if err == nil && len(b) > maxModule {
+		err = fmt.Errorf("more than %d bytes", maxModule)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("unpack %s.ko.xz: %w", path, err)
 	}
 	return b, nil
 }

@@ -29,7 +29,7 @@ func (s *Shim) serveInstance(r link.Request, c net.Conn) {
 	case link.OpLaunch:
 		s.sendLaunch(c)
 	case link.OpImage:
-		s.sendFile(c, s.dir.Image())
+		s.sendFile(c, s.dir.Image(s.intent.Spec.Launch.Image.Digest))
 	case link.OpInput:
 		if !slices.Contains(s.intent.Spec.Launch.Inputs, r.Name) {
 			link.Refuse(c, "no such input")

@@ -18,7 +18,7 @@ func TestFilesForTheInstance(t *testing.T) {
 	a := r.agent(t, nil)
 	a.refused(link.Request{Op: link.OpImage}) // not given yet
 	a.refused(link.Request{Op: link.OpInput, Name: "data"})
-	for path, content := range map[string]string{r.dir.Image(): module, r.dir.Input("data"): "input", filepath.Join(string(r.dir), "in", "unlisted"): "CANARY"} {
+	for path, content := range map[string]string{r.dir.Image(document().Image.Digest): module, r.dir.Input("data"): "input", filepath.Join(string(r.dir), "in", "unlisted"): "CANARY"} {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -53,7 +53,7 @@ func (d *Driver) Expect(spec compute.Spec) (compute.Expectation, error) {
 	if err != nil {
 		return compute.Expectation{}, err
 	}
-	return compute.Expectation{Measurement: swtee.Expect(runtime, digest), Simulated: true}, nil
+	return compute.Expectation{Measurement: swtee.Expect(runtime, digest), Simulated: true, Size: compute.Size{MemoryMiB: int(spec.Launch.MemoryMiB) + overheadMiB}}, nil
 }
 
 // Compare has nothing to say: the platform refuses to measure anything else.
@@ -104,7 +104,7 @@ func (d *Driver) measure(ctx context.Context, b compute.Boot) (*os.File, error) 
 	}
 	var image *os.File
 	if b.Spec.Launch.Image.Kind != launch.Builtin {
-		if image, err = os.Open(b.Dir.Image()); err != nil {
+		if image, err = os.Open(b.Dir.Image(b.Spec.Launch.Image.Digest)); err != nil {
 			return nil, fmt.Errorf("open image: %w", err)
 		}
 		defer func() { _ = image.Close() }()

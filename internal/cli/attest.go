@@ -27,7 +27,7 @@ func (a *app) attestCommand() *cobra.Command {
 		Use: "attest", Short: "Get and verify evidence", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	cmd.AddCommand(a.attestVerify(), a.attestEvidence(), a.attestPolicy(), a.attestCollateral(), a.attestReplay(), a.attestImpact(), a.attestToken(), a.attestProvider())
+	cmd.AddCommand(a.attestVerify(), a.attestEvidence(), a.attestPolicy(), a.attestCollateral(), a.attestReplay(), a.attestImpact(), a.attestToken(), a.attestProvider(), a.attestTPMCA())
 	return cmd
 }
 

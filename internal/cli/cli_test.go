@@ -50,6 +50,7 @@ func TestScripts(t *testing.T) {
 			"status":   exitStatus,
 			"flip":     flipByte,
 			"noorphan": noOrphan,
+			"portal":   visitPortal,
 		},
 	})
 }

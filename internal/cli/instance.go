@@ -22,7 +22,7 @@ func (a *app) instanceCommand() *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	cmd.AddCommand(a.instanceCreate(), a.instanceList(), a.instanceDescribe(), a.instanceLogs(), a.instanceOutput(),
+	cmd.AddCommand(a.instanceCreate(), a.instanceList(), a.instanceDescribe(), a.instanceLogs(), a.instanceOutput(), a.instanceUpdate(), a.instanceForward(), a.instanceTop(),
 		a.instanceChange("start", "Start a stopped instance", "is starting", (*client.Host).Start),
 		a.instanceChange("stop", "Stop an instance; its state directory stays", "is stopping", (*client.Host).Stop),
 		a.instanceChange("delete", "Delete an instance and everything of it", "deleted", (*client.Host).Delete),
@@ -67,7 +67,7 @@ func (a *app) instanceCreate() *cobra.Command {
 		},
 	}
 	flags.register(cmd)
-	flags.registerSize(cmd)
+	flags.registerHost(cmd)
 	cmd.Flags().StringVar(&name, "name", "", "name of the instance: lower-case letters, digits and '-'")
 	cmd.Flags().StringVar(&restart, "restart", string(compute.RestartOnFailure), "when to start it again: never, on-failure or always")
 	cmd.Flags().BoolVar(&noStart, "no-start", false, "only create it")
@@ -143,6 +143,9 @@ func describeInstance(w io.Writer, i compute.Instance) {
 	row := func(k, format string, v ...any) { fmt.Fprintf(w, "%s:\t%s\n", k, oneLine(fmt.Sprintf(format, v...))) }
 	row("Name", "%s", i.Name)
 	row("ID", "%s", i.ID)
+	if i.Spec.Project != "" {
+		row("Project", "%s", i.Spec.Project)
+	}
 	row("TEE", "%s", kindLabel(i))
 	row("State", "%s since %s", i.Status.State, ago(i.Status.Since))
 	if i.Status.Code != "" {

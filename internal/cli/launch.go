@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -35,6 +36,7 @@ type launchFlags struct {
 	signature string
 	tee       string
 	size      compute.Size
+	project   string
 }
 
 func (l *launchFlags) register(cmd *cobra.Command) {
@@ -54,9 +56,11 @@ func (l *launchFlags) register(cmd *cobra.Command) {
 	f.StringVar(&l.tee, "tee", string(tee.Software), "TEE to run in: software (simulated), or tpm-vm, a virtual machine with a TPM")
 }
 
-// registerSize adds the flags for the size of a virtual machine.
-func (l *launchFlags) registerSize(cmd *cobra.Command) {
+// registerHost adds the flags that are of the host and not measured, and those for the
+// size of a virtual machine.
+func (l *launchFlags) registerHost(cmd *cobra.Command) {
 	f := cmd.Flags()
+	f.StringVar(&l.project, "project", "", "project whose quota the instance takes from (default \""+compute.DefaultProject+"\")")
 	f.IntVar(&l.size.VCPUs, "vcpus", 0, "tpm-vm: virtual processors (default 1)")
 	f.IntVar(&l.size.MemoryMiB, "vm-memory", 0, "tpm-vm: memory of the machine in MiB (default what the program needs, and 160)")
 }
@@ -80,7 +84,7 @@ func (l *launchFlags) prepare(imagePath string, args []string) (prepared, error)
 	if p.spec.TEE, err = tee.ParseKind(l.tee); err != nil {
 		return prepared{}, usageError(err.Error(), "")
 	}
-	p.spec.Size = l.size
+	p.spec.Size, p.spec.Project = l.size, l.project
 	d := launch.New(kind, image)
 	if l.file != "" {
 		b, err := os.ReadFile(l.file)
@@ -216,6 +220,15 @@ func readImage(path string) ([]byte, launch.ImageKind, error) {
 
 // create makes the instance on the host.
 func (p prepared) create(cmd *cobra.Command, host *client.Host, name string, start bool) (compute.Instance, error) {
+	i, err := p.send(cmd, client.CreateRequest{Name: name, Start: start}, host.Create)
+	if err != nil {
+		return i, fmt.Errorf("create instance: %w", err)
+	}
+	return i, nil
+}
+
+// send sends what is to be launched, with its files.
+func (p prepared) send(cmd *cobra.Command, req client.CreateRequest, to func(context.Context, client.CreateRequest, io.Reader, map[string]io.Reader) (compute.Instance, error)) (compute.Instance, error) {
 	inputs := map[string]io.Reader{}
 	for n, path := range p.inputs {
 		f, err := os.Open(path)
@@ -225,12 +238,8 @@ func (p prepared) create(cmd *cobra.Command, host *client.Host, name string, sta
 		defer func() { _ = f.Close() }()
 		inputs[n] = f
 	}
-	req := client.CreateRequest{Name: name, Spec: p.spec, Start: start}
-	i, err := host.Create(cmd.Context(), req, bytes.NewReader(p.image), inputs)
-	if err != nil {
-		return i, fmt.Errorf("create instance: %w", err)
-	}
-	return i, nil
+	req.Spec = p.spec
+	return to(cmd.Context(), req, bytes.NewReader(p.image), inputs)
 }
 
 // save writes the outputs of an instance that has ended to their files.

@@ -155,7 +155,7 @@ func (a *app) root() *cobra.Command {
 			cmd.AddCommand(c)
 		}
 	}
-	add("start", a.demoCommand(), a.upCommand(), a.runCommand(), a.doctorCommand())
+	add("start", a.demoCommand(), a.upCommand(), a.runCommand(), a.doctorCommand(), a.portalCommand())
 	add("work", a.instanceCommand(), a.keyCommand(), a.attestCommand(), a.auditCommand(), a.enclaveCommand())
 	add("about", a.versionCommand(), a.manCommand())
 	refuseRepeatedFlags(cmd)

@@ -30,7 +30,7 @@ func TestREADME(t *testing.T) {
 func TestDocumentedCommandsExist(t *testing.T) {
 	line := regexp.MustCompile("(?:^|`|\\$ )(?:\\./)?cloister ([a-z]+(?: [a-z]+)?)")
 	found := 0
-	for _, file := range []string{"README.md", "docs/ARCHITECTURE.md", "docs/THREAT-MODEL.md", "docs/LIMITATIONS.md", "docs/guide/policies.md", "docs/guide/attestation.md", "CHANGELOG.md"} {
+	for _, file := range []string{"README.md", "docs/ARCHITECTURE.md", "docs/THREAT-MODEL.md", "docs/LIMITATIONS.md", "docs/guide/policies.md", "docs/guide/attestation.md", "docs/guide/portal.md", "CHANGELOG.md"} {
 		b, err := os.ReadFile("../../" + file)
 		if err != nil {
 			t.Fatal(err)

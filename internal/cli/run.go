@@ -42,7 +42,7 @@ func (a *app) runCommand() *cobra.Command {
 		},
 	}
 	flags.register(cmd)
-	flags.registerSize(cmd)
+	flags.registerHost(cmd)
 	cmd.Flags().StringVar(&name, "name", "", "name of the instance (default from the image)")
 	cmd.Flags().BoolVar(&keep, "keep", false, "keep the instance afterwards")
 	return cmd

@@ -8,13 +8,15 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cloister-cc/cloister/client"
+	"github.com/cloister-cc/cloister/compute"
 	"github.com/cloister-cc/cloister/internal/datadir"
 	"github.com/cloister-cc/cloister/internal/server"
 	"github.com/cloister-cc/cloister/internal/tap"
 )
 
 func (a *app) upCommand() *cobra.Command {
-	var listen, record, kernel string
+	var listen, record, kernel, portal string
+	var quotas []string
 	var fetch bool
 	keep := string(datadir.KeepReleases)
 	var from fetchFlags
@@ -42,24 +44,50 @@ func (a *app) upCommand() *cobra.Command {
 					return err
 				}
 			}
+			limits, err := parseQuotas(quotas)
+			if err != nil {
+				return err
+			}
 			if kernel != "" {
 				if kernel, err = filepath.Abs(kernel); err != nil {
 					return err
 				}
 			}
+			at, err := a.portalConfig(cmd, portal)
+			if err != nil {
+				return err
+			}
 			return server.Run(cmd.Context(), server.Config{
-				Data: data, Listen: listen, Logger: logger, Record: tap.Dir(record), Sources: from.sources(fetch), KeepVerdicts: datadir.Keep(keep), Kernel: kernel,
-				Ready: func(p client.Platform) { a.announce(data, p) },
+				Data: data, Listen: listen, Logger: logger, Record: tap.Dir(record), Sources: from.sources(fetch), KeepVerdicts: datadir.Keep(keep), Kernel: kernel, Quotas: limits,
+				Portal: at,
+				Ready:  func(p client.Platform) { a.announce(data, p) },
 			})
 		},
 	}
 	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:7443", "TCP address of the node's HTTPS face; TLS ends inside its TEE")
+	cmd.Flags().StringVar(&portal, portalFlag, portalAddress, "loopback address of the web portal, or none; by default another port when that one is taken")
 	cmd.Flags().StringVar(&record, "record-traffic", "", "record everything that passes between processes into this directory, to search it (slow)")
+	cmd.Flags().StringArrayVar(&quotas, "quota", nil, "what the instances of a project may take: PROJECT=instances:N,memory:MIB,vcpus:N; * is each project that is not named; repeatable")
 	cmd.Flags().StringVar(&kernel, "vm-kernel", "", "kernel that virtual machines boot, with its modules beside it (default the newest in /boot)")
 	cmd.Flags().BoolVar(&fetch, "fetch-collateral", true, "fetch from Intel and AMD what the node needs to verify evidence; else only what was imported")
 	from.registerSources(cmd.Flags())
 	cmd.Flags().StringVar(&keep, "keep-verdicts", keep, "verdicts that the node keeps records of, for attest replay and impact: none, releases, or all, which has every attestation result and refusal too")
 	return cmd
+}
+
+func parseQuotas(list []string) (compute.Quotas, error) {
+	out := compute.Quotas{}
+	for _, s := range list {
+		project, q, err := compute.ParseQuota(s)
+		if err == nil && out[project] != (compute.Quota{}) {
+			err = fmt.Errorf("quota %q: the project %s has one already", s, project)
+		}
+		if err != nil {
+			return nil, usageError(err.Error(), "for example: --quota 'team-a=instances:10,memory:8192' --quota '*=instances:2'")
+		}
+		out[project] = q
+	}
+	return out, nil
 }
 
 // upReady is the one line of JSON that `up -o json` prints once it is ready.

@@ -48,7 +48,7 @@ func startHost(ctx context.Context, dir string, keep bool) (*host, error) {
 		return nil, err
 	}
 	defer func() { _ = log.Close() }()
-	h.cmd = exec.Command("/proc/self/exe", "up", "--data-dir", h.paths.Data, "--listen", "127.0.0.1:0", "--record-traffic", h.traffic, "-o", "json")
+	h.cmd = exec.Command("/proc/self/exe", "up", "--data-dir", h.paths.Data, "--listen", "127.0.0.1:0", "--record-traffic", h.traffic, "--portal", "none", "-o", "json")
 	h.cmd.Args[0] = "cloister"
 	h.cmd.Stdout, h.cmd.Stderr = log, log
 	h.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

@@ -130,6 +130,6 @@ func (s *service) providerRoutes(mux *http.ServeMux, handle func(string, func(*h
 		return client.AccessToken{Token: token, Expires: ends}, nil
 	})
 	handle("GET /v1/authority", func(*http.Request) (any, error) {
-		return client.Authority{Certificate: s.certificates.pem()}, nil
+		return client.Authority{Certificate: s.certificates.pem(), AttestationKeys: s.tpms.pem()}, nil
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
+	"encoding/pem"
 	"fmt"
 	"net/http"
 
@@ -35,6 +36,10 @@ func newTPMs(key *ecdsa.PrivateKey, root []byte, began func(*tpm.Public, []byte)
 		makers.Roots = tee.Roots{c}
 	}
 	return &tpms{issuer: issuer, Authority: akca.New(akca.Config{Issuer: issuer, Signer: key, Makers: func() tee.Input { return makers }, Began: began})}, nil
+}
+
+func (t *tpms) pem() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: t.issuer.Raw})
 }
 
 // routes are those of the attestation CA.

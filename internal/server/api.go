@@ -5,21 +5,16 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
-	"mime"
-	"mime/multipart"
 	"net/http"
 	"os"
 	"slices"
 	"time"
 
-	"github.com/cloister-cc/cloister/client"
 	"github.com/cloister-cc/cloister/compute"
 	"github.com/cloister-cc/cloister/compute/shim"
 	"github.com/cloister-cc/cloister/internal/problem"
 	"github.com/cloister-cc/cloister/tee"
-	"github.com/cloister-cc/cloister/tee/launch"
 )
 
 // routes is the API of this host. It is served on a unix socket only.
@@ -33,15 +28,19 @@ func (h *Host) routes() http.Handler {
 		})
 	}
 	handle("GET /v1/platform", func(w http.ResponseWriter, _ *http.Request) error { return reply(w, h.info) })
+	handle("POST /v1/portal/login", h.portalLogin)
+	handle("GET /v1/usage", h.usage)
 	handle("GET /v1/instances", func(w http.ResponseWriter, _ *http.Request) error { return reply(w, h.supervisor.List()) })
 	handle("POST /v1/instances", h.create)
 	handle("GET /v1/instances/{name}", h.get)
+	handle("PUT /v1/instances/{name}", h.update)
 	handle("POST /v1/instances/{name}/start", h.change((*compute.Supervisor).Start))
 	handle("POST /v1/instances/{name}/stop", h.change((*compute.Supervisor).Stop))
 	handle("DELETE /v1/instances/{name}", h.change((*compute.Supervisor).Delete))
 	handle("GET /v1/instances/{name}/logs", h.logs)
 	handle("GET /v1/instances/{name}/outputs/{output}", h.output)
 	handle("GET /v1/instances/{name}/evidence", h.evidence)
+	handle("GET /v1/instances/{name}/ports/{port}", h.port)
 	return mux
 }
 
@@ -55,6 +54,10 @@ func instanceProblem(err error) error {
 		return problem.New(http.StatusNotFound, "not_found", err.Error(), "list them: cloister instance list")
 	case errors.Is(err, compute.ErrExists):
 		return problem.New(http.StatusConflict, "exists", err.Error(), "")
+	case errors.Is(err, compute.ErrQuota):
+		return problem.New(http.StatusForbidden, "quota", err.Error(), "")
+	case errors.Is(err, compute.ErrLineage):
+		return problem.New(http.StatusForbidden, "lineage", err.Error(), "sign it as a later version (cloister enclave sign), or give up what it keeps: --discard-state")
 	case errors.Is(err, compute.ErrState):
 		return problem.New(http.StatusConflict, "state", err.Error(), "")
 	case errors.Is(err, compute.ErrRefused):
@@ -72,39 +75,13 @@ func reply(w http.ResponseWriter, v any) error {
 	return json.NewEncoder(w).Encode(v)
 }
 
-// maxCreate bounds the JSON part of a create request in bytes.
-const maxCreate = 1 << 20
-
 func (h *Host) create(w http.ResponseWriter, r *http.Request) error {
-	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || kind != "multipart/form-data" || params["boundary"] == "" {
-		return problem.New(http.StatusUnsupportedMediaType, "content_type", "want multipart/form-data", "")
-	}
-	parts := &partQueue{r: multipart.NewReader(r.Body, params["boundary"])}
-	b, err := io.ReadAll(io.LimitReader(parts.reader("create"), maxCreate))
+	_, c, err := launchOf(r)
 	if err != nil {
-		return problem.New(http.StatusBadRequest, "bad_request", "the body does not start with the part \"create\"", "")
-	}
-	var req client.CreateRequest
-	if err := json.Unmarshal(b, &req); err != nil {
-		return problem.New(http.StatusBadRequest, "bad_request", "the part \"create\" is not valid JSON", "")
-	}
-	c := compute.Create{Name: req.Name, Spec: req.Spec, Start: req.Start, Inputs: map[string]io.Reader{}}
-	var last *partReader
-	if req.Spec.Launch.Image.Kind != launch.Builtin {
-		last = parts.reader("image")
-		c.Image = last
-	}
-	for _, name := range req.Spec.Launch.Inputs {
-		last = parts.reader("input:" + name)
-		c.Inputs[name] = last
-	}
-	if last != nil {
-		last.last = true
-	} else if err := parts.end(); err != nil {
 		return err
 	}
 	i, err := h.supervisor.Create(r.Context(), c)
+	h.tellCreated()
 	if err != nil {
 		return err
 	}
@@ -113,53 +90,20 @@ func (h *Host) create(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, i)
 }
 
-// partQueue hands out the parts of a multipart body in the order in which they
-// are read, so that nothing is stored twice.
-type partQueue struct{ r *multipart.Reader }
-
-func (q *partQueue) reader(name string) *partReader { return &partReader{queue: q, name: name} }
-
-// end refuses a body that goes on: what nobody asked for was meant for something.
-func (q *partQueue) end() error {
-	switch _, err := q.r.NextPart(); {
-	case errors.Is(err, io.EOF):
-		return nil
-	case err != nil:
-		return fmt.Errorf("%w: the body ends too early", compute.ErrRefused)
-	default:
-		return fmt.Errorf("%w: the body has a part that the launch document does not list", compute.ErrRefused)
+// update replaces what an instance runs.
+func (h *Host) update(w http.ResponseWriter, r *http.Request) error {
+	req, c, err := launchOf(r)
+	if err != nil {
+		return err
 	}
-}
-
-type partReader struct {
-	queue *partQueue
-	name  string
-	part  *multipart.Part
-	last  bool // the body must end behind this part
-}
-
-func (p *partReader) Read(b []byte) (int, error) {
-	if p.part == nil {
-		part, err := p.queue.r.NextPart()
-		if err != nil {
-			return 0, fmt.Errorf("%w: the body has no part %q", compute.ErrRefused, p.name)
-		}
-		if part.FormName() != p.name {
-			return 0, fmt.Errorf("%w: the body's next part is not %q", compute.ErrRefused, p.name)
-		}
-		p.part = part
+	if c.Image == nil {
+		return problem.New(http.StatusBadRequest, "bad_request", "a built-in image has no versions", "")
 	}
-	n, err := p.part.Read(b)
-	switch {
-	case errors.Is(err, io.EOF) && p.last:
-		p.last = false
-		if err := p.queue.end(); err != nil {
-			return n, err
-		}
-	case err != nil && !errors.Is(err, io.EOF):
-		return n, fmt.Errorf("%w: the body ends within the part %q", compute.ErrRefused, p.name)
+	i, err := h.supervisor.Update(r.Context(), r.PathValue("name"), compute.Update{Spec: c.Spec, Image: c.Image, Inputs: c.Inputs, DiscardState: req.DiscardState})
+	if err != nil {
+		return err
 	}
-	return n, err
+	return reply(w, i)
 }
 
 // maxWait bounds a long poll.

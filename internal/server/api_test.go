@@ -52,7 +52,7 @@ func TestRoutes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for path, want := range map[string]string{dir.Image(): module, dir.Input("data"): "first", dir.Input("more"): "second"} {
+	for path, want := range map[string]string{dir.Image(made.Spec.Launch.Image.Digest): module, dir.Input("data"): "first", dir.Input("more"): "second"} {
 		if b, err := os.ReadFile(path); err != nil || string(b) != want {
 			t.Errorf("%s holds %q (%v), want %q", path, b, err, want)
 		}
@@ -201,8 +201,8 @@ func TestMisuse(t *testing.T) {
 			t.Errorf("GET %s: %d", path, w.Code)
 		}
 	}
-	if w := do(t, h, http.MethodPut, "/v1/instances/worker", "", nil); w.Code != 405 {
-		t.Errorf("PUT of an instance: %d", w.Code)
+	if w := do(t, h, http.MethodPatch, "/v1/instances/worker", "", nil); w.Code != 405 {
+		t.Errorf("PATCH of an instance: %d", w.Code)
 	}
 }
 

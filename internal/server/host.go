@@ -20,6 +20,7 @@ import (
 	"github.com/cloister-cc/cloister/compute/shim"
 	csoftware "github.com/cloister-cc/cloister/compute/software"
 	"github.com/cloister-cc/cloister/internal/datadir"
+	"github.com/cloister-cc/cloister/internal/portal"
 	"github.com/cloister-cc/cloister/internal/tap"
 	"github.com/cloister-cc/cloister/internal/unixsock"
 	"github.com/cloister-cc/cloister/tee"
@@ -47,9 +48,13 @@ type Config struct {
 	// directory (see package attest/record), from when it next starts; empty means
 	// those that led to the release of a key.
 	KeepVerdicts datadir.Keep
+	// Quotas bound what the instances of projects take together.
+	Quotas compute.Quotas
 	// Kernel is the file of the kernel that virtual machines boot; empty means the
 	// newest that is installed.
 	Kernel string
+	// Portal is the web portal; the zero value serves none.
+	Portal PortalConfig
 	// Ready, when set, is called once the node is attested and serves.
 	Ready func(client.Platform)
 }
@@ -64,7 +69,12 @@ type Host struct {
 	logger     *slog.Logger
 	supervisor *compute.Supervisor
 	driver     *csoftware.Driver
+	drivers    []compute.Driver // all of them, the default first
 	info       client.Platform
+
+	portal      *portal.Portal // nil without one
+	portalMoved bool           // it has another port than it was given
+	created     chan struct{}  // an instance was created; nil without a portal
 }
 
 // Run runs a platform until ctx ends, then stops its instances and returns.
@@ -132,10 +142,12 @@ func (h *Host) serve(ctx context.Context) error {
 		return fmt.Errorf("tell the owners of machines which kernel to boot: %w", err)
 	}
 	machines := qemu.New(qemu.Config{Platform: h.paths.PlatformSocket(), Cache: h.paths.Machines(), Kernel: h.cfg.Kernel})
-	h.supervisor, err = compute.Open(ctx, h.paths.Instances(), shim.Processes{Record: h.cfg.Record}, h.logger, h.driver, machines)
+	h.drivers = []compute.Driver{h.driver, machines}
+	h.supervisor, err = compute.Open(ctx, h.paths.Instances(), shim.Processes{Record: h.cfg.Record}, h.logger, h.drivers...)
 	if err != nil {
 		return err
 	}
+	h.supervisor.Limit(h.cfg.Quotas)
 	defer h.stop(stopWatching)
 	if err := h.ensureNode(ctx); err != nil {
 		return err
@@ -153,7 +165,12 @@ func (h *Host) serve(ctx context.Context) error {
 		return err
 	}
 	server := &http.Server{Handler: h.routes(), ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
-	failed := make(chan error, 2)
+	failed := make(chan error, 3)
+	endPortal, err := h.servePortal(ctx, failed)
+	if err != nil {
+		return err
+	}
+	defer endPortal()
 	go func() { failed <- server.Serve(sameUser{api, h.cfg.Record}) }()
 	go func() { failed <- h.forward(ctx, tcp) }()
 	carry, stopCourier := context.WithCancel(ctx)
@@ -164,6 +181,7 @@ func (h *Host) serve(ctx context.Context) error {
 	if h.cfg.Ready != nil {
 		h.cfg.Ready(h.info)
 	}
+	h.announcePortal()
 	select {
 	case <-ctx.Done():
 		return nil

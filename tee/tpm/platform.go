@@ -81,8 +81,12 @@ func (a *Attester) AllocateBanks(ctx context.Context, banks ...eventlog.Algorith
 	if err != nil {
 		return failed(op, err)
 	}
-	if success := r.params().u8(); r.err != nil || success != 1 {
-		return failed(op, fmt.Errorf("the TPM has no room for them (%d): %w", success, r.err))
+	success := r.params().u8()
+	if err := r.err; err != nil {
+		return failed(op, err)
+	}
+	if success != 1 {
+		return failed(op, errors.New("the TPM has no room for them"))
 	}
 	return nil
 }
