@@ -14,8 +14,8 @@ import (
 	"github.com/cloister-cc/cloister/compute"
 )
 
-// qemu is what QEMU's command line is known by, whatever its name: one of its arguments.
-const qemu = "nodefaults"
+// qemuProcess is what QEMU's command line is known by, whatever its name: one of its arguments.
+const qemuProcess = "nodefaults"
 
 // of are the processes of an instance whose command lines have a word.
 func (i *instance) of(word string) []int {
@@ -74,7 +74,7 @@ func (i *instance) recovers(t *testing.T, epoch int) compute.Instance {
 	if got.Status.State != compute.Running {
 		t.Fatalf("%s: %s (%v)", got.Status.Code, got.Status.Message, got.Status.Failures)
 	}
-	for _, who := range []string{qemu, "swtpm", "shim"} {
+	for _, who := range []string{qemuProcess, "swtpm", "shim"} {
 		if pids := i.of(who); len(pids) != 1 {
 			t.Errorf("%d processes %s: %v", len(pids), who, pids)
 		}
@@ -92,7 +92,7 @@ func TestKillMachines(t *testing.T) {
 		rounds = n
 	}
 	t.Run("group", func(t *testing.T) {
-		for _, who := range []string{qemu, "swtpm", "shim"} {
+		for _, who := range []string{qemuProcess, "swtpm", "shim"} {
 			t.Run(who, func(t *testing.T) {
 				t.Parallel()
 				l.killAll(t, who, rounds)
@@ -119,7 +119,7 @@ func (l *lab) killAll(t *testing.T, who string, rounds int) {
 			if when != compute.Running {
 				l.run(t, "instance", "stop", i.name)
 				i.wait(t, client.UntilFinal)
-				if left := slices.Concat(i.of(qemu), i.of("swtpm")); len(left) > 0 {
+				if left := slices.Concat(i.of(qemuProcess), i.of("swtpm")); len(left) > 0 {
 					t.Errorf("stopped, and left behind: %v", left)
 				}
 				l.run(t, "instance", "start", i.name)
@@ -133,7 +133,7 @@ func (l *lab) killAll(t *testing.T, who string, rounds int) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	if left := slices.Concat(i.of(qemu), i.of("swtpm"), i.of("shim")); len(left) > 0 {
+	if left := slices.Concat(i.of(qemuProcess), i.of("swtpm"), i.of("shim")); len(left) > 0 {
 		t.Errorf("deleted, and left behind: %v", left)
 	}
 }
@@ -146,7 +146,7 @@ func (l *lab) killSupervisor(t *testing.T) {
 	if before.Status.State != compute.Running {
 		t.Fatalf("%+v", before.Status)
 	}
-	pid := i.of(qemu)
+	pid := i.of(qemuProcess)
 	_ = l.up.Process.Kill()
 	_ = l.up.Wait()
 	for _, pid := range l.processes("cloister up") {
@@ -154,8 +154,8 @@ func (l *lab) killSupervisor(t *testing.T) {
 	}
 	l.start(t, "exec ")
 	got, err := l.host.Instance(t.Context(), "adopted")
-	if err != nil || got.Status.State != compute.Running || got.Status.Epoch != before.Status.Epoch || !slices.Equal(i.of(qemu), pid) {
-		t.Errorf("%+v, %v; QEMU %v, was %v", got.Status, err, i.of(qemu), pid)
+	if err != nil || got.Status.State != compute.Running || got.Status.Epoch != before.Status.Epoch || !slices.Equal(i.of(qemuProcess), pid) {
+		t.Errorf("%+v, %v; QEMU %v, was %v", got.Status, err, i.of(qemuProcess), pid)
 	}
 	i.stops(t)
 }
