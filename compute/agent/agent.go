@@ -18,6 +18,7 @@ import (
 	"github.com/cloister-cc/cloister/compute/link"
 	"github.com/cloister-cc/cloister/compute/sandbox"
 	"github.com/cloister-cc/cloister/enclave/call"
+	"github.com/cloister-cc/cloister/internal/relay"
 	"github.com/cloister-cc/cloister/tee"
 	"github.com/cloister-cc/cloister/tee/launch"
 )
@@ -270,7 +271,7 @@ func (a *agent) serveHost(r link.Request, s net.Conn) {
 			_ = conn.Close()
 			return
 		}
-		relay(s, conn)
+		relay.Both(s, conn)
 	case link.OpStop:
 		_ = link.Accept(s, 0)
 		_ = s.Close()

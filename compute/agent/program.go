@@ -3,7 +3,6 @@ package agent
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -188,23 +187,4 @@ type bytesWriter []byte
 func (b *bytesWriter) Write(p []byte) (int, error) {
 	*b = append(*b, p...)
 	return len(p), nil
-}
-
-// relay copies both ways until both sides have ended: a client that has said
-// all it wants still gets its answer.
-func relay(a, b net.Conn) {
-	done := make(chan struct{})
-	one := func(dst, src net.Conn) {
-		_, _ = io.Copy(dst, src)
-		if c, ok := dst.(interface{ CloseWrite() error }); ok {
-			_ = c.CloseWrite()
-		} else {
-			_ = dst.Close() // of a stream of the channel: its write side only
-		}
-	}
-	go func() { one(a, b); close(done) }()
-	one(b, a)
-	<-done
-	_ = a.Close()
-	_ = b.Close()
 }

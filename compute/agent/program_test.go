@@ -18,6 +18,7 @@ import (
 	"github.com/cloister-cc/cloister/compute/link"
 	"github.com/cloister-cc/cloister/enclave/call"
 	"github.com/cloister-cc/cloister/internal/frame"
+	"github.com/cloister-cc/cloister/internal/relay"
 )
 
 // ports gives a program its ports socket and returns the program's end.
@@ -137,7 +138,7 @@ func TestRelayPassesHalfCloses(t *testing.T) {
 		client, hostSide := tcp()
 		programSide, server := tcp()
 		var wg sync.WaitGroup
-		wg.Go(func() { relay(hostSide, programSide) })
+		wg.Go(func() { relay.Both(hostSide, programSide) })
 		first, second := client, server
 		if !clientFirst {
 			first, second = server, client

@@ -12,6 +12,7 @@ import (
 	"github.com/cloister-cc/cloister/compute"
 	"github.com/cloister-cc/cloister/compute/link"
 	"github.com/cloister-cc/cloister/internal/frame"
+	"github.com/cloister-cc/cloister/internal/relay"
 	"github.com/cloister-cc/cloister/internal/unixsock"
 	"github.com/cloister-cc/cloister/tee"
 )
@@ -153,7 +154,7 @@ func (s *Shim) forward(r link.Request, c net.Conn) {
 		_ = inner.Close()
 		return
 	}
-	relay(c, inner)
+	relay.Both(c, inner)
 }
 
 // ask opens a control connection and sends one request.

@@ -1,7 +1,6 @@
 package shim
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -15,6 +14,7 @@ import (
 	"github.com/cloister-cc/cloister/compute"
 	"github.com/cloister-cc/cloister/compute/link"
 	"github.com/cloister-cc/cloister/internal/frame"
+	"github.com/cloister-cc/cloister/internal/relay"
 	"github.com/cloister-cc/cloister/tee"
 )
 
@@ -123,7 +123,7 @@ func (s *Shim) dialFor(r link.Request, c net.Conn) {
 		_ = target.Close()
 		return
 	}
-	relay(c, target)
+	relay.Both(c, target)
 }
 
 func (s *Shim) copyLog(r link.Request, c net.Conn) {
@@ -203,22 +203,4 @@ func (s *Shim) differences(ev *tee.Evidence) []tee.Failure {
 		return nil
 	}
 	return s.driver.Compare(compute.Expectation{Measurement: s.intent.Expected, Registers: s.intent.ExpectedRegisters, Simulated: s.intent.Simulated}, *ev)
-}
-
-// relay copies both ways until both sides have ended.
-func relay(a, b net.Conn) {
-	done := make(chan struct{})
-	go func() { oneWay(a, b); close(done) }()
-	oneWay(b, a)
-	<-done
-	_ = errors.Join(a.Close(), b.Close())
-}
-
-func oneWay(dst, src net.Conn) {
-	_, _ = io.Copy(dst, src)
-	if c, ok := dst.(interface{ CloseWrite() error }); ok {
-		_ = c.CloseWrite()
-		return
-	}
-	_ = dst.Close()
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cloister-cc/cloister/client"
+	"github.com/cloister-cc/cloister/internal/relay"
 )
 
 // forwarding is a local address that leads to a port of an instance.
@@ -141,25 +142,7 @@ func (a *app) pass(ctx context.Context, l net.Listener, host *client.Host, name 
 			}
 			stop := context.AfterFunc(ctx, func() { _ = c.Close(); _ = inside.Close() })
 			defer stop()
-			both(c, inside)
+			relay.Both(c, inside)
 		})
 	}
-}
-
-// both copies both ways until both sides have ended.
-func both(a, b net.Conn) {
-	one := func(dst, src net.Conn) {
-		_, _ = io.Copy(dst, src)
-		if c, ok := dst.(interface{ CloseWrite() error }); ok {
-			_ = c.CloseWrite()
-			return
-		}
-		_ = dst.Close()
-	}
-	var wg sync.WaitGroup
-	wg.Go(func() { one(a, b) })
-	one(b, a)
-	wg.Wait()
-	_ = a.Close()
-	_ = b.Close()
 }

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"path/filepath"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/cloister-cc/cloister/compute"
 	"github.com/cloister-cc/cloister/compute/shim"
+	"github.com/cloister-cc/cloister/internal/relay"
 )
 
 // maxClients bounds the connections that are passed on at one time.
@@ -49,31 +49,9 @@ func (h *Host) forward(ctx context.Context, l net.Listener) error {
 				_ = c.Close()
 				return
 			}
-			carry(h.cfg.Record.Conn("client", c), h.cfg.Record.Conn("node", node))
+			relay.Both(h.cfg.Record.Conn("client", c), h.cfg.Record.Conn("node", node))
 		}()
 	}
-}
-
-func carry(client, node net.Conn) {
-	done := make(chan struct{})
-	go func() {
-		_, _ = io.Copy(node, client)
-		closeWrite(node)
-		close(done)
-	}()
-	_, _ = io.Copy(client, node)
-	closeWrite(client)
-	<-done
-	_ = client.Close()
-	_ = node.Close()
-}
-
-func closeWrite(c net.Conn) {
-	if w, ok := c.(interface{ CloseWrite() error }); ok {
-		_ = w.CloseWrite()
-		return
-	}
-	_ = c.Close()
 }
 
 func pause(ctx context.Context, d time.Duration) {

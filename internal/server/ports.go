@@ -7,6 +7,7 @@ import (
 	"github.com/cloister-cc/cloister/client"
 	"github.com/cloister-cc/cloister/compute/shim"
 	"github.com/cloister-cc/cloister/internal/problem"
+	"github.com/cloister-cc/cloister/internal/relay"
 )
 
 // port makes the connection of a request one to a port of an instance's program, after
@@ -47,6 +48,6 @@ func (h *Host) port(w http.ResponseWriter, r *http.Request) error {
 			return nil //nolint:nilerr // the answer is out already
 		}
 	}
-	carry(c, h.cfg.Record.Conn("port", inside))
+	relay.Both(c, h.cfg.Record.Conn("port", inside))
 	return nil
 }
